@@ -1,0 +1,110 @@
+//! What the protocol asks of the place where records are kept.
+//!
+//! The protocol decides *whether* a write takes effect ([`Verdict`]); the store knows *how* to keep it. The NIF
+//! implements [`Store`] over term arenas, the simulation over a `BTreeMap`. A store is driven by one writer at a
+//! time (`&mut self`); that it may have any number of concurrent readers is its own affair.
+
+use crate::version::Version;
+
+/// Hash of a key: the same on every node for keys that the table's type holds equal.
+pub type KeyHash = u32;
+
+/// Whether an entry holds a record or remembers a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A record that readers see.
+    Record,
+    /// The memory of a deletion: a key and the deletion's version. Readers do not see it.
+    Tombstone,
+}
+
+/// What stands under a key at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// The version of the last write to the key that took effect.
+    pub version: Version,
+    /// What that write left behind.
+    pub kind: Kind,
+}
+
+/// The answer of an apply rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// What is there stays.
+    Keep,
+    /// The incoming entry takes the key's place.
+    Replace,
+}
+
+/// What [`Store::merge`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The key's hash.
+    pub hash: KeyHash,
+    /// What stood under the key before.
+    pub before: Option<Stamp>,
+    /// The rule's answer, which the store has followed.
+    pub verdict: Verdict,
+}
+
+/// An encoded entry from a peer that this store cannot decode: not a term, not a record, shorter than `keypos`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// Whether a scan goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Show me the next entry.
+    More,
+    /// Stop once all entries of the present hash have been shown.
+    Enough,
+}
+
+/// One entry under a scan. Encoding is on demand: most scans skip most entries.
+pub trait Entry {
+    /// The key's hash.
+    fn hash(&self) -> KeyHash;
+    /// The entry's version and kind.
+    fn stamp(&self) -> Stamp;
+    /// Appends the entry's payload to `out`, in the form that [`Store::merge_encoded`] takes: the record of a
+    /// [`Kind::Record`], the key of a [`Kind::Tombstone`].
+    fn encode(&self, out: &mut Vec<u8>);
+}
+
+/// Records and tombstones under their keys, each with a version.
+pub trait Store {
+    /// A validated record or key in the store's own form, as a local caller hands it in.
+    type Item<'a>;
+
+    /// Looks the key up, asks `rule` what to do, and does it, so that a concurrent reader sees the key either before
+    /// or after. `item` is a record if `kind` is [`Kind::Record`] and a bare key otherwise.
+    fn merge(
+        &mut self,
+        kind: Kind,
+        item: Self::Item<'_>,
+        version: Version,
+        rule: impl FnOnce(Option<Stamp>) -> Verdict,
+    ) -> Change;
+
+    /// [`Store::merge`] of an entry that a peer encoded.
+    ///
+    /// # Errors
+    /// [`Malformed`] if `payload` is not such an entry; nothing has changed then.
+    fn merge_encoded(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        version: Version,
+        rule: impl FnOnce(Option<Stamp>) -> Verdict,
+    ) -> Result<Change, Malformed>;
+
+    /// Shows the entries whose hash is at least `from`, in ascending order of hash, until `visit` answers
+    /// [`Flow::Enough`] (the entries that share the last hash are still shown) or none is left.
+    ///
+    /// Returns the hash to resume from, `None` at the end. An entry that is there from a scan's first call to its last
+    /// is shown exactly once, whatever is written in between.
+    fn scan(&mut self, from: KeyHash, visit: &mut dyn FnMut(&dyn Entry) -> Flow) -> Option<KeyHash>;
+
+    /// Removes the tombstone with this hash and version, if it still stands. Returns whether it did.
+    fn forget(&mut self, hash: KeyHash, version: Version) -> bool;
+}

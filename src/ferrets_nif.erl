@@ -1,0 +1,151 @@
+%%% The native library: stubs and loading, nothing else.
+%%%
+%%% Every function here is replaced when the library loads. `Tab' is a table's name; a name that no table has raises
+%%% `badarg'. A `handle()' is the right to drive a table, and belongs to the table's server alone: it goes into every
+%%% call that changes the protocol's state. Calls never block on anything but a short lock, and none stays on a
+%%% scheduler for over a millisecond: those with more to do say `more'.
+-module(ferrets_nif).
+
+-export([abi/0]).
+-export([create/4, close/1, status/1]).
+-export([lookup/2, member/2, size/1, first/1, last/1, next/2, prev/2, scan/2]).
+-export([check/3, insert/3, insert_many/3, delete/3, delete_many/3]).
+-export([peer_up/2, peer_down/2, message/4, work/1, flush/1, barrier/2, tick/1]).
+
+-export_type([handle/0, peer/0, tag/0, effect/0, settings/0, position/0, status/0]).
+
+-on_load(load/0).
+
+%% Raised by both sides together whenever a call's name, arity, arguments or meaning change.
+-define(ABI, 1).
+
+-opaque handle() :: reference().
+%% A peer's number, given out by the server: the library knows no pids of other servers.
+-type peer() :: pos_integer().
+%% What a waiting caller is known by: an alias.
+-type tag() :: reference().
+-type position() :: start | term().
+-type effect() ::
+    {send, peer(), Head :: binary(), Body :: binary()}
+    | {reply, [tag()]}
+    | {link_up, peer()}
+    | {link_down, peer(), Reason :: atom()}
+    | {refused, peer(), Reason :: atom()}
+    | {synced, peer()}.
+-type settings() :: #{node := binary(), tombstone_ttl_ms := non_neg_integer()}.
+-type status() :: #{atom() => term()}.
+
+load() ->
+    case code:priv_dir(ferrets) of
+        {error, bad_name} ->
+            load_from(filename:join(filename:dirname(filename:dirname(code:which(?MODULE))), "priv"));
+        Dir ->
+            load_from(Dir)
+    end.
+
+load_from(Dir) ->
+    erlang:load_nif(filename:join(Dir, "ferrets_nif"), ?ABI).
+
+%% ---------------------------------------------------------------- the library
+
+%% The library's ABI number, which `ferrets_app' compares with its own.
+-spec abi() -> pos_integer().
+abi() -> not_loaded().
+
+%% ---------------------------------------------------------------- a table's life
+
+%% Makes a table and publishes it under `Name'. The calling process becomes its server: when it ends, however it ends,
+%% the table goes. A table of that name whose server is dead gives way.
+-spec create(Name :: atom(), ordered_set | set | bag, KeyPos :: pos_integer(), settings()) ->
+    {ok, handle()} | {error, already_exists | unsupported_type}.
+create(_Name, _Type, _KeyPos, _Settings) -> not_loaded().
+
+%% Takes the table down. Its memory is freed elsewhere. Idempotent.
+-spec close(handle()) -> ok.
+close(_Handle) -> not_loaded().
+
+%% `#{size, memory, garbage, pages, tombstones, incarnation, leader := self | peer(), log_entries, log_bytes,
+%%    peers := [#{peer, state := opening | syncing | synced, unacked, node, incarnation}]}'; memory in words.
+-spec status(handle()) -> status().
+status(_Handle) -> not_loaded().
+
+%% ---------------------------------------------------------------- reads: local, never a message
+
+-spec lookup(atom(), term()) -> [tuple()].
+lookup(_Tab, _Key) -> not_loaded().
+
+-spec member(atom(), term()) -> boolean().
+member(_Tab, _Key) -> not_loaded().
+
+-spec size(atom()) -> non_neg_integer().
+size(_Tab) -> not_loaded().
+
+-spec first(atom()) -> term() | '$end_of_table'.
+first(_Tab) -> not_loaded().
+
+-spec last(atom()) -> term() | '$end_of_table'.
+last(_Tab) -> not_loaded().
+
+-spec next(atom(), term()) -> term() | '$end_of_table'.
+next(_Tab, _Key) -> not_loaded().
+
+-spec prev(atom(), term()) -> term() | '$end_of_table'.
+prev(_Tab, _Key) -> not_loaded().
+
+%% A slice of a walk over all records, in the table's order, and where to go on.
+-spec scan(atom(), position()) -> {[tuple()], position() | done}.
+scan(_Tab, _Position) -> not_loaded().
+
+%% ---------------------------------------------------------------- writes by local callers
+
+%% Whether a list is fit for `insert_many/3' (`record') or `delete_many/3' (`key'), in slices: `{more, Rest}' asks to
+%% be called with the rest. A bad element or an improper tail raises `badarg'.
+-spec check(atom(), record | key, list()) -> ok | {more, list()}.
+check(_Tab, _Kind, _List) -> not_loaded().
+
+%% `ok': done, nobody else has to know. `wait': a reply `{[alias | Tag], ok}' comes through the alias `Tag' when every
+%% linked peer has it. `untagged': there are peers and no tag was given; nothing has been done.
+-spec insert(atom(), tuple(), tag() | undefined) -> ok | wait | untagged.
+insert(_Tab, _Record, _Tag) -> not_loaded().
+
+%% Besides: `{more, Rest}', a slice is done and the tag not used yet; call again with the rest, which is not empty.
+-spec insert_many(atom(), [tuple()], tag() | undefined) -> ok | wait | untagged | {more, [tuple()]}.
+insert_many(_Tab, _Records, _Tag) -> not_loaded().
+
+-spec delete(atom(), term(), tag() | undefined) -> ok | wait | untagged.
+delete(_Tab, _Key, _Tag) -> not_loaded().
+
+-spec delete_many(atom(), [term()], tag() | undefined) -> ok | wait | untagged | {more, [term()]}.
+delete_many(_Tab, _Keys, _Tag) -> not_loaded().
+
+%% ---------------------------------------------------------------- events from the server, answered with effects
+
+%% A peer can be reached: a link is wanted. Idempotent.
+-spec peer_up(handle(), peer()) -> [effect()].
+peer_up(_Handle, _Peer) -> not_loaded().
+
+%% A peer is gone; nobody waits for it any more.
+-spec peer_down(handle(), peer()) -> [effect()].
+peer_down(_Handle, _Peer) -> not_loaded().
+
+%% A peer's message. `more': call `work/1' until it says `done', before any other message.
+-spec message(handle(), peer(), Head :: binary(), Body :: binary()) -> {done | more, [effect()]}.
+message(_Handle, _Peer, _Head, _Body) -> not_loaded().
+
+-spec work(handle()) -> {done | more, [effect()]}.
+work(_Handle) -> not_loaded().
+
+%% The answer to the wake-up `ferrets_flush' that a write sends to the server.
+-spec flush(handle()) -> [effect()].
+flush(_Handle) -> not_loaded().
+
+%% Replies to `Tag' once all that is logged by now is acknowledged.
+-spec barrier(handle(), tag()) -> [effect()].
+barrier(_Handle, _Tag) -> not_loaded().
+
+%% To be called about once a second: forgets tombstones that are due.
+-spec tick(handle()) -> [effect()].
+tick(_Handle) -> not_loaded().
+
+not_loaded() ->
+    erlang:nif_error(not_loaded).
