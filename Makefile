@@ -1,0 +1,29 @@
+# Everything a contributor does, one word each. What a Debian machine lacks for it is installed first (.ci/setup).
+
+.PHONY: help build demo test check setup clean
+
+help:
+	@echo 'make demo    three real nodes share a table: joined, killed, cut apart, healed (about a minute)'
+	@echo 'make test    all tests: Rust, Common Test on real nodes, ExUnit, projects that depend on Ferrets'
+	@echo 'make check   the linters: formatting, clippy, rustdoc, compiler warnings, xref, dialyzer'
+	@echo 'make build   the native library and the Erlang and Elixir code'
+	@echo 'make clean   removes what the others made'
+
+build: setup
+	@rebar3 compile
+	@mix compile
+
+demo: setup
+	@demo/run
+
+test: setup
+	@.ci/test
+
+check: setup
+	@.ci/check
+
+setup:
+	@.ci/setup
+
+clean:
+	rm -rf _build priv native/target erl_crash.dump
