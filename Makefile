@@ -1,5 +1,8 @@
 # Everything a contributor does, one word each. What a Debian machine lacks for it is installed first (.ci/setup).
 
+# rustup's folder is not in every shell's PATH.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
 .PHONY: help build demo test check setup clean
 
 help:
