@@ -1,0 +1,254 @@
+%%% Replicated in-memory tables: every node holds the whole table, reads are local, writes are everywhere when they return.
+%%%
+%%% This module is all that most users need; `ferrets_join' links the tables of two nodes.
+%%%
+%%% It is not a database: nothing is on disk, there are no transactions and no schema, and while a netsplit lasts each
+%%% side goes on by itself.
+%%%
+%%% Guarantees:
+%%%
+%%% - A write that returned has been applied, or overtaken by a newer one, by every server that was linked then and is
+%%%   still. The writer's own node sees it at once.
+%%% - Writes of one process arrive everywhere in its order, and it reads its own writes.
+%%% - Linked servers at rest hold the same records. Of two writes to one key the newer wins, the same on every node.
+%%% - Joining and syncing block no write and no read.
+%%% - The table goes with its server, however that ends.
+%%%
+%%%     1> {ok, _} = ferrets:start(sessions, #{}).
+%%%     2> ok = ferrets:insert(sessions, {<<"anna">>, self(), #{}}).
+%%%     3> ferrets:lookup(sessions, <<"anna">>).
+%%%     [{<<"anna">>,<0.85.0>,#{}}]
+%%%     4> ok = ferrets_join:join(lock, #{}, whereis(sessions), erpc:call(Node, erlang, whereis, [sessions])).
+%%%
+%%% Errors. A caller's mistake raises in the caller, and nothing is sent anywhere: `badarg', or `function_clause'. Reads of
+%%% a table that is not there raise `badarg', as in `ets'. Writes to a name that nobody holds exit with
+%%% `{noproc, {gen_server, call, _}}'; other calls raise `{pid_not_found, Server}'. A server that dies during a call ends it
+%%% with an exit, as in `gen_server:call/2'; whether a write was done is then unknown.
+-module(ferrets).
+
+-export([start/2, start_link/2, child_spec/1, stop/1]).
+-export([insert/2, insert_many/2, delete/2, delete_many/2]).
+-export([insert_request/2, insert_many_request/2, delete_request/2, delete_many_request/2]).
+-export([wait_response/2, wait_responses/2]).
+-export([lookup/2, lookup_element/3, lookup_element/4, member/2, size/1]).
+-export([first/1, last/1, next/2, prev/2, tab2list/1, dump/1, foldl/3, foldr/3, remote_dump/1]).
+-export([info/1, table_name/1, other_nodes/1, other_pids/1, get_nodes_request/1, get_leader/1, ping/1, ping_all/1]).
+
+-export_type([table/0, server/0, key/0, options/0, start_error/0, option_error/0, request_id/0]).
+
+-compile({no_auto_import, [size/1]}).
+
+-type table() :: atom().
+%% A table of this node by name, or its server anywhere.
+-type server() :: ferrets_address:server().
+-type key() :: term().
+-type options() :: ferrets_options:options().
+-type start_error() :: ferrets_server:start_error().
+-type option_error() :: ferrets_options:reason().
+-type request_id() :: ferrets_request:id().
+
+%% ---------------------------------------------------------------- a table's life
+
+%% Makes an empty table on this node, with a server that is registered under the table's name. It is linked to no other
+%% until `ferrets_join:join/4' does it. All that is wrong with the options is in the error; then nothing is started.
+-spec start(table(), options()) -> {ok, pid()} | {error, start_error()}.
+start(Tab, Options) when is_atom(Tab), Tab =/= undefined ->
+    ferrets_server:start(start, Tab, Options).
+
+%% The same, linked to the caller, for supervisors.
+-spec start_link(table(), options()) -> {ok, pid()} | {error, start_error()}.
+start_link(Tab, Options) when is_atom(Tab), Tab =/= undefined ->
+    ferrets_server:start(start_link, Tab, Options).
+
+%% For a supervisor's list of children: `ferrets:child_spec({sessions, #{type => set}})'.
+-spec child_spec({table(), options()}) -> supervisor:child_spec().
+child_spec({Tab, Options}) when is_atom(Tab) ->
+    #{id => {ferrets, Tab}, start => {ferrets, start_link, [Tab, Options]}}.
+
+%% Ends the server, and the table with it. Peers keep their records.
+-spec stop(server()) -> ok.
+stop(Server) ->
+    gen_server:stop(ferrets_address:pid_or_error(Server)).
+
+%% ---------------------------------------------------------------- replicated writes
+
+%% Writes a record over whatever stands under its key. Without peers: no message is sent. With peers: one round trip to
+%% each, shared with all other writes of the moment.
+-spec insert(server(), tuple()) -> ok.
+insert(Server, Record) ->
+    ferrets_write:call(Server, insert, Record).
+
+%% Writes all of the records, or none of them if one is none.
+-spec insert_many(server(), [tuple()]) -> ok.
+insert_many(Server, Records) ->
+    ferrets_write:call(Server, insert_many, Records).
+
+%% Deletes what is under a key. An absent key is fine: the deletion is remembered all the same, against older records
+%% that a peer may still bring.
+-spec delete(server(), key()) -> ok.
+delete(Server, Key) ->
+    ferrets_write:call(Server, delete, Key).
+
+-spec delete_many(server(), [key()]) -> ok.
+delete_many(Server, Keys) ->
+    ferrets_write:call(Server, delete_many, Keys).
+
+%% ---------------------------------------------------------------- replicated writes that do not wait
+
+%% Like `insert/2' or `insert_many/2', but returns when the write is done on this node, or sent to the server's; the
+%% answer, which `wait_response/2' gives, is there when the call would have returned.
+-spec insert_request(server(), tuple() | [tuple()]) -> request_id().
+insert_request(Server, Records) when is_list(Records) ->
+    insert_many_request(Server, Records);
+insert_request(Server, Record) ->
+    ferrets_write:request(Server, insert, Record).
+
+-spec insert_many_request(server(), [tuple()]) -> request_id().
+insert_many_request(Server, Records) ->
+    ferrets_write:request(Server, insert_many, Records).
+
+-spec delete_request(server(), key()) -> request_id().
+delete_request(Server, Key) ->
+    ferrets_write:request(Server, delete, Key).
+
+-spec delete_many_request(server(), [key()]) -> request_id().
+delete_many_request(Server, Keys) ->
+    ferrets_write:request(Server, delete_many, Keys).
+
+%% The answer to a request. After `timeout' it is still under way and may be waited for again.
+-spec wait_response(request_id(), timeout()) -> ferrets_request:answer(term()).
+wait_response(RequestId, Timeout) ->
+    ferrets_request:wait(RequestId, Timeout).
+
+%% The answers to many requests, in the order of the ids. The time is for all of them together: milliseconds, or
+%% `{abs, Ms}' in Erlang monotonic time.
+-spec wait_responses([request_id()], ferrets_request:timeout_or_deadline()) -> [ferrets_request:answer(term())].
+wait_responses(RequestIds, Timeout) ->
+    ferrets_request:wait_all(RequestIds, Timeout).
+
+%% ---------------------------------------------------------------- reads: local, never a message
+
+%% All reads are those of `ets' on a table of the same type, and raise as they do. Each sees every write of this
+%% process, and every write that had returned on any linked node before the read began.
+
+-spec lookup(table(), key()) -> [tuple()].
+lookup(Tab, Key) ->
+    ferrets_nif:lookup(Tab, Key).
+
+%% An element of the record under a key; `badarg' if there is none, or no such element.
+-spec lookup_element(table(), key(), pos_integer()) -> term().
+lookup_element(Tab, Key, Position) ->
+    case ferrets_nif:lookup(Tab, Key) of
+        [Record] -> element(Position, Record);
+        [] -> error(badarg)
+    end.
+
+%% The same, with what to return if there is no such record.
+-spec lookup_element(table(), key(), pos_integer(), term()) -> term().
+lookup_element(Tab, Key, Position, Default) ->
+    case ferrets_nif:lookup(Tab, Key) of
+        [Record] -> element(Position, Record);
+        [] -> Default
+    end.
+
+-spec member(table(), key()) -> boolean().
+member(Tab, Key) ->
+    ferrets_nif:member(Tab, Key).
+
+-spec size(table()) -> non_neg_integer().
+size(Tab) ->
+    ferrets_nif:size(Tab).
+
+-spec first(table()) -> key() | '$end_of_table'.
+first(Tab) ->
+    ferrets_nif:first(Tab).
+
+-spec last(table()) -> key() | '$end_of_table'.
+last(Tab) ->
+    ferrets_nif:last(Tab).
+
+-spec next(table(), key()) -> key() | '$end_of_table'.
+next(Tab, Key) ->
+    ferrets_nif:next(Tab, Key).
+
+-spec prev(table(), key()) -> key() | '$end_of_table'.
+prev(Tab, Key) ->
+    ferrets_nif:prev(Tab, Key).
+
+%% All records: copies the whole table into the caller's heap, in many short steps.
+-spec tab2list(table()) -> [tuple()].
+tab2list(Tab) ->
+    ferrets_walk:to_list(Tab).
+
+-spec dump(table()) -> [tuple()].
+dump(Tab) ->
+    ferrets_walk:to_list(Tab).
+
+-spec foldl(fun((tuple(), Acc) -> Acc), Acc, table()) -> Acc.
+foldl(Fun, Acc, Tab) ->
+    ferrets_walk:foldl(Fun, Acc, Tab).
+
+%% From the last record to the first. Copies the whole table first.
+-spec foldr(fun((tuple(), Acc) -> Acc), Acc, table()) -> Acc.
+foldr(Fun, Acc, Tab) ->
+    ferrets_walk:foldr(Fun, Acc, Tab).
+
+%% All records of a table that may be on another node: the whole table in one message.
+-spec remote_dump(server()) -> {ok, [tuple()]}.
+remote_dump(Server) ->
+    ferrets_address:call(Server, dump).
+
+%% ---------------------------------------------------------------- the server and its peers
+
+%% `table, type, keypos, opts, nodes, other_servers, leader, size, memory' (words)`, tombstones, peers, node_down_history'
+%% (the last 100 nodes whose servers went, latest first)`, pause_monitors', and what else the library counts.
+-spec info(server()) -> #{atom() => term()}.
+info(Server) ->
+    ferrets_address:call(Server, info).
+
+-spec table_name(server()) -> {ok, table()}.
+table_name(Server) ->
+    ferrets_address:call(Server, table_name).
+
+%% The nodes of the peers whose link is up.
+-spec other_nodes(server()) -> ordsets:ordset(node()).
+other_nodes(Server) ->
+    lists:usort([node(Pid) || Pid <- other_pids(Server)]).
+
+%% The peers whose link is up.
+-spec other_pids(server()) -> ordsets:ordset(pid()).
+other_pids(Server) ->
+    ferrets_address:call(Server, other_pids).
+
+%% The answer is the sorted list of the linked nodes, the server's own included.
+-spec get_nodes_request(server()) -> request_id().
+get_nodes_request(Server) ->
+    ferrets_request:send(ferrets_address:pid_or_error(Server), nodes).
+
+%% The server on which all linked servers agree as the one that serialises what must be serialised.
+-spec get_leader(server()) -> pid().
+get_leader(Server) ->
+    ferrets_address:call(Server, leader).
+
+%% Answers when the server has handled everything that was sent to it before.
+-spec ping(server()) -> pong.
+ping(Server) ->
+    ferrets_address:call(Server, ping).
+
+%% Returns when all writes in flight from the server are applied by all its peers; names those that were lost meanwhile.
+-spec ping_all(server()) -> ok | {error, [{pid(), Reason :: term()}]}.
+ping_all(Server) ->
+    Pid = ferrets_address:pid_or_error(Server),
+    Peers = other_pids(Pid),
+    case wait_response(ferrets_request:send(Pid, barrier), infinity) of
+        {reply, ok} -> ping_peers(Peers);
+        {error, {Reason, _}} -> exit({Reason, {gen_server, call, [Pid, ping_all]}})
+    end.
+
+-spec ping_peers([pid()]) -> ok | {error, [{pid(), term()}]}.
+ping_peers(Peers) ->
+    Answers = wait_responses([ferrets_request:send(Peer, ping) || Peer <- Peers], infinity),
+    case [{Peer, Reason} || {Peer, {error, {Reason, _}}} <- lists:zip(Peers, Answers)] of
+        [] -> ok;
+        Lost -> {error, Lost}
+    end.

@@ -1,0 +1,67 @@
+%%% The application: proves that the native library is there, and that it is the one this code was written for.
+%%%
+%%% Tables do not live under it: they live in the supervision trees of those who start them, and work without the
+%%% application being started. What `application:start(ferrets)' adds is an early and clear error, in place of `undef' at
+%%% the first call.
+-module(ferrets_app).
+
+-behaviour(application).
+-behaviour(supervisor).
+
+-export([start/2, stop/1]).
+-export([init/1]).
+
+-export_type([error/0]).
+
+%% What `ferrets_nif' and the Rust side have as well: the three are raised together.
+-define(ABI, 1).
+
+-type error() ::
+    {native_library_missing, #{path := file:filename(), reason := string()}}
+    | {native_library_stale, #{path := file:filename(), expected := pos_integer(), found => pos_integer()}}
+    | {native_library_refused, #{path := file:filename(), reason := term()}}.
+
+-spec start(application:start_type(), term()) -> {ok, pid()} | {error, error()}.
+start(_Type, _Arguments) ->
+    case check_library() of
+        ok -> start_supervisor();
+        {error, _} = Error -> Error
+    end.
+
+-spec stop(term()) -> ok.
+stop(_State) ->
+    ok.
+
+%% An application needs a supervisor. This one has nobody to look after.
+-spec init([]) -> {ok, {supervisor:sup_flags(), []}}.
+init([]) ->
+    {ok, {#{}, []}}.
+
+-spec start_supervisor() -> {ok, pid()}.
+start_supervisor() ->
+    {ok, _} = supervisor:start_link({local, ferrets_sup}, ?MODULE, []).
+
+-spec check_library() -> ok | {error, error()}.
+check_library() ->
+    try ferrets_nif:abi() of
+        ?ABI -> ok;
+        Found -> {error, {native_library_stale, #{path => path(), expected => ?ABI, found => Found}}}
+    catch
+        %% A module whose library does not load is not loaded either.
+        error:undef -> {error, explain(path())}
+    end.
+
+%% Why `ferrets_nif' did not load its library: its own attempt has only left a line in the log. A second attempt in the
+%% name of this module must fail too, and tells a library that cannot be opened from one that can, which must then be
+%% one that refused the ABI number.
+-spec explain(file:filename()) -> error().
+explain(Path) ->
+    case erlang:load_nif(Path, ?ABI) of
+        {error, {load_failed, Text}} -> {native_library_missing, #{path => Path, reason => Text}};
+        {error, {bad_lib, _}} -> {native_library_stale, #{path => Path, expected => ?ABI}};
+        Other -> {native_library_refused, #{path => Path, reason => Other}}
+    end.
+
+-spec path() -> file:filename().
+path() ->
+    filename:join(code:priv_dir(ferrets), "ferrets_nif").

@@ -1,0 +1,80 @@
+%%% What a table can be told: checks the options of `ferrets:start/2'.
+%%%
+%%% Not a store of settings: the checked options are handed to the server, which keeps them. All that is wrong with a
+%%% map of options is found at once, so that a user need not repair one mistake to learn of the next. An option that
+%%% this version does not know, or knows of but cannot honour, is an error and never ignored in silence.
+%%%
+%%%     1> ferrets_options:check(#{type => sets, keypos => 0}).
+%%%     {error,[{bad_option,#{option => keypos,value => 0}},
+%%%             {bad_option,#{option => type,value => sets}}]}
+-module(ferrets_options).
+
+-export([check/1]).
+
+-export_type([options/0, checked/0, reason/0, handle_down/0]).
+
+%% Called once on each surviving node when a linked server is gone.
+-type handle_down() ::
+    fun((#{remote_pid := pid(), remote_node := node(), table := atom(), is_leader := boolean()}) -> term()).
+
+-type options() :: #{
+    type => ordered_set | set | bag,
+    keypos => pos_integer(),
+    handle_down => handle_down(),
+    on_nodedown => keep,
+    %% Milliseconds for which a deletion outlives a netsplit.
+    tombstone_ttl => non_neg_integer()
+}.
+
+%% All options that have a default are there.
+-type checked() :: #{
+    type := ordered_set | set | bag,
+    keypos := pos_integer(),
+    on_nodedown := keep,
+    tombstone_ttl := non_neg_integer(),
+    handle_down => handle_down()
+}.
+
+-type reason() ::
+    {bad_options, #{value := term()}}
+    | {bad_option, #{option := atom(), value := term()}}
+    | {unknown_option, #{option := term()}}
+    %% An option of the contract that this version does not honour yet.
+    | {unsupported, atom()}
+    %% What the native library said to the type of table.
+    | {create_failed, already_exists | unsupported_type}.
+
+%% Adds the defaults, or says all that is wrong, ordered by option.
+-spec check(term()) -> {ok, checked()} | {error, [reason(), ...]}.
+check(Options) when is_map(Options) ->
+    case lists:flatmap(fun check_one/1, lists:sort(maps:to_list(Options))) of
+        [] -> {ok, maps:merge(defaults(), Options)};
+        Reasons -> {error, Reasons}
+    end;
+check(Options) ->
+    {error, [{bad_options, #{value => Options}}]}.
+
+-spec defaults() -> checked().
+defaults() ->
+    #{type => ordered_set, keypos => 1, on_nodedown => keep, tombstone_ttl => 300_000}.
+
+-spec check_one({term(), term()}) -> [reason()].
+check_one({type, Type}) when Type =:= ordered_set; Type =:= set; Type =:= bag -> [];
+check_one({keypos, Position}) when is_integer(Position), Position > 0 -> [];
+check_one({handle_down, Fun}) when is_function(Fun, 1) -> [];
+check_one({on_nodedown, keep}) -> [];
+check_one({on_nodedown, delete_owned}) -> [{unsupported, on_nodedown}];
+check_one({tombstone_ttl, Ms}) when is_integer(Ms), Ms >= 0 -> [];
+check_one({Option, Value}) ->
+    case Option of
+        _ when Option =:= handle_conflict; Option =:= handle_wrong_leader -> [{unsupported, Option}];
+        _ ->
+            case is_known(Option) of
+                true -> [{bad_option, #{option => Option, value => Value}}];
+                false -> [{unknown_option, #{option => Option}}]
+            end
+    end.
+
+-spec is_known(term()) -> boolean().
+is_known(Option) ->
+    lists:member(Option, [type, keypos, handle_down, on_nodedown, tombstone_ttl]).

@@ -1,0 +1,319 @@
+%%% A table's server: one process per table per node, registered under the table's name.
+%%%
+%%% It carries bytes between the native library and the servers on other nodes, monitors them, answers callers and has
+%%% users' callbacks called. It decides nothing: what a message means, what is to be sent and who may be answered is said
+%%% by the library (`ferrets_nif'), as effects, which are carried out here in their order. Records never pass through it,
+%%% but for those that callers on other nodes write.
+%%%
+%%% The table lives and dies with this process: the library drops it when the process ends, however it ends, and the
+%%% name can be used again at once. The process does not trap exits and never waits for another one.
+%%%
+%%% Messages:
+%%%
+%%%     {ferrets_link, From, Head, Body}    from a peer's server, for the library
+%%%     ferrets_flush                       from the library, in a writer's process: there is something to ship
+%%%     {ferrets_request, Tag, Question}    from anybody; the answer `{[alias | Tag], Answer}' goes to `Tag', often later
+%%%     ferrets_backlog                     to itself: go on with the writes of callers on other nodes
+%%%
+%%% A peer's messages arrive in their order or not at all. After a netsplit those of the old link may still come in
+%%% from a pid that is then taken for a new peer; the library tells them from a new link's and drops them.
+-module(ferrets_server).
+
+-behaviour(gen_server).
+
+-export([start/3]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
+
+-export_type([start_error/0]).
+
+-include_lib("kernel/include/logger.hrl").
+
+-define(TICK_MS, 1000).
+%% How many lost nodes `info/1' remembers.
+-define(HISTORY_MAX, 100).
+
+-record(state, {
+    tab :: atom(),
+    handle :: ferrets_nif:handle(),
+    options :: ferrets_options:checked(),
+    peers = ferrets_peers:new() :: ferrets_peers:peers(),
+    backlog = ferrets_backlog:new() :: ferrets_backlog:backlog(),
+    %% Nodes whose servers went, the latest first.
+    node_down_history = [] :: [node()],
+    tick :: reference()
+}).
+
+-type state() :: #state{}.
+-type start_error() :: {already_started, pid()} | [ferrets_options:reason(), ...].
+
+%% Checks the options and starts a server.
+-spec start(start | start_link, atom(), ferrets_options:options()) -> {ok, pid()} | {error, start_error()}.
+start(How, Tab, Options) ->
+    case ferrets_options:check(Options) of
+        {ok, Checked} -> gen_server:How({local, Tab}, ?MODULE, {Tab, Checked}, []);
+        {error, _} = Error -> Error
+    end.
+
+%% ---------------------------------------------------------------- gen_server
+
+-spec init({atom(), ferrets_options:checked()}) -> {ok, state()} | {stop, [ferrets_options:reason()]}.
+init({Tab, #{type := Type, keypos := KeyPos, tombstone_ttl := TombstoneTtl} = Options}) ->
+    Settings = #{node => atom_to_binary(node()), tombstone_ttl_ms => TombstoneTtl},
+    case ferrets_nif:create(Tab, Type, KeyPos, Settings) of
+        {ok, Handle} -> {ok, #state{tab = Tab, handle = Handle, options = Options, tick = start_tick()}};
+        {error, Reason} -> {stop, [{create_failed, Reason}]}
+    end.
+
+-spec handle_call(term(), gen_server:from(), state()) -> {reply, term(), state()} | {noreply, state()}.
+handle_call(ping, _From, State) ->
+    {reply, pong, State};
+handle_call(table_name, _From, State) ->
+    {reply, {ok, State#state.tab}, State};
+handle_call(other_pids, _From, State) ->
+    {reply, ferrets_peers:linked(State#state.peers), State};
+handle_call(leader, _From, State) ->
+    #{leader := Leader} = ferrets_nif:status(State#state.handle),
+    {reply, server_pid(Leader, State), State};
+handle_call(info, _From, State) ->
+    {reply, info(State), State};
+handle_call(dump, From, #state{tab = Tab} = State) ->
+    %% In a process of its own, because it takes as long as the table is big. If the table goes meanwhile, this server
+    %% has gone before, and its monitor ends the call.
+    _ = spawn(fun() -> gen_server:reply(From, {ok, ferrets_walk:to_list(Tab)}) end),
+    {noreply, State};
+handle_call(Question, From, State) ->
+    log_unexpected(call, {From, Question}, State),
+    {noreply, State}.
+
+-spec handle_cast(term(), state()) -> {noreply, state()}.
+handle_cast(Message, State) ->
+    log_unexpected(cast, Message, State),
+    {noreply, State}.
+
+-spec handle_info(term(), state()) -> {noreply, state()}.
+handle_info({ferrets_link, From, Head, Body}, State) when
+    is_pid(From), From =/= self(), is_binary(Head), is_binary(Body)
+->
+    {Peer, State1} = intern(From, State),
+    {noreply, work(ferrets_nif:message(State1#state.handle, Peer, Head, Body), State1)};
+handle_info(ferrets_flush, State) ->
+    {noreply, run(ferrets_nif:flush(State#state.handle), State)};
+handle_info({ferrets_request, Tag, Question}, State) when is_reference(Tag) ->
+    {noreply, handle_request(Question, Tag, State)};
+handle_info(ferrets_backlog, State) ->
+    {noreply, work_backlog(State)};
+handle_info({timeout, Tick, tick}, #state{tick = Tick} = State) ->
+    {noreply, run(ferrets_nif:tick(State#state.handle), State#state{tick = start_tick()})};
+handle_info({'DOWN', Monitor, process, Pid, Reason} = Message, State) ->
+    case ferrets_peers:remove(Pid, Monitor, State#state.peers) of
+        {Gone, Peers} ->
+            {noreply, handle_gone(Gone, Pid, Reason, State#state{peers = Peers})};
+        unknown ->
+            log_unexpected(info, Message, State),
+            {noreply, State}
+    end;
+handle_info(Message, State) ->
+    log_unexpected(info, Message, State),
+    {noreply, State}.
+
+-spec terminate(term(), state()) -> ok.
+terminate(_Reason, State) ->
+    ferrets_nif:close(State#state.handle).
+
+-spec code_change(term(), state(), term()) -> {ok, state()}.
+code_change(_OldVersion, State, _Extra) ->
+    {ok, State}.
+
+-spec start_tick() -> reference().
+start_tick() ->
+    erlang:start_timer(?TICK_MS, self(), tick).
+
+-spec log_unexpected(call | cast | info, term(), state()) -> ok.
+log_unexpected(Kind, Message, #state{tab = Tab}) ->
+    ?LOG_WARNING(#{what => ferrets_unexpected_message, table => Tab, kind => Kind, message => Message}).
+
+%% ---------------------------------------------------------------- requests
+
+-spec handle_request(term(), ferrets_request:id(), state()) -> state().
+handle_request({write, Op, Argument}, Tag, #state{backlog = Backlog} = State) when
+    Op =:= insert; Op =:= insert_many; Op =:= delete; Op =:= delete_many
+->
+    State1 = State#state{backlog = ferrets_backlog:add(Tag, Op, Argument, Backlog)},
+    case ferrets_backlog:is_empty(Backlog) of
+        true -> work_backlog(State1);
+        %% A `ferrets_backlog' is under way.
+        false -> State1
+    end;
+handle_request(barrier, Tag, State) ->
+    run(ferrets_nif:barrier(State#state.handle, Tag), State);
+handle_request(ping, Tag, State) ->
+    answer(Tag, pong, State);
+handle_request(nodes, Tag, State) ->
+    answer(Tag, linked_nodes(State), State);
+handle_request(links, Tag, State) ->
+    answer(Tag, ferrets_peers:all(State#state.peers), State);
+handle_request({link, Pid}, Tag, State) when is_pid(Pid), Pid =/= self() ->
+    {Peer, State1} = intern(Pid, State),
+    case ferrets_peers:state(Peer, State1#state.peers) of
+        synced ->
+            answer(Tag, ok, State1);
+        _ ->
+            State2 = State1#state{peers = ferrets_peers:wait(Peer, Tag, State1#state.peers)},
+            run(ferrets_nif:peer_up(State2#state.handle, Peer), State2)
+    end;
+handle_request(Question, Tag, State) ->
+    log_unexpected(info, {ferrets_request, Tag, Question}, State),
+    State.
+
+-spec work_backlog(state()) -> state().
+work_backlog(#state{tab = Tab, backlog = Backlog} = State) ->
+    case ferrets_backlog:is_empty(Backlog) of
+        true ->
+            State;
+        false ->
+            {Answer, Rest} = ferrets_backlog:work(Tab, Backlog),
+            _ = ferrets_backlog:is_empty(Rest) orelse (self() ! ferrets_backlog),
+            answer_write(Answer, State#state{backlog = Rest})
+    end.
+
+-spec answer_write(ferrets_backlog:answer(), state()) -> state().
+answer_write(later, State) -> State;
+answer_write({answer, Tag, ok}, State) -> answer(Tag, ok, State);
+answer_write({answer, Tag, badarg}, State) -> answer(Tag, {ferrets_refused, badarg, self()}, State).
+
+%% The asker may be gone, with its node or without: `noconnect', lest an answer to the dead should dial.
+-spec answer(ferrets_request:id(), term(), state()) -> state().
+answer(Tag, Answer, State) ->
+    _ = erlang:send(Tag, {[alias | Tag], Answer}, [noconnect]),
+    State.
+
+%% ---------------------------------------------------------------- effects
+
+%% Follows up a peer's message to its end, before any other message.
+-spec work({done | more, [ferrets_nif:effect()]}, state()) -> state().
+work({done, Effects}, State) -> run(Effects, State);
+work({more, Effects}, State) -> work(ferrets_nif:work(State#state.handle), run(Effects, State)).
+
+-spec run([ferrets_nif:effect()], state()) -> state().
+run(Effects, State) ->
+    lists:foldl(fun run_one/2, State, Effects).
+
+-spec run_one(ferrets_nif:effect(), state()) -> state().
+run_one({reply, Tags}, State) ->
+    lists:foldl(fun(Tag, Acc) -> answer(Tag, ok, Acc) end, State, Tags);
+run_one({send, Peer, Head, Body}, State) ->
+    send(ferrets_peers:pid(Peer, State#state.peers), Head, Body),
+    State;
+run_one(Effect, State) ->
+    %% What the library says of a peer that is gone comes too late.
+    Peer = element(2, Effect),
+    case ferrets_peers:pid(Peer, State#state.peers) of
+        undefined -> State;
+        Pid -> change_link(Effect, Pid, State)
+    end.
+
+%% `noconnect': if the connection is lost the peer's `DOWN' is on its way, and a reconnect behind its back could let
+%% this message arrive where others before it have not.
+-spec send(pid() | undefined, binary(), binary()) -> ok.
+send(undefined, _Head, _Body) ->
+    ok;
+send(Pid, Head, Body) ->
+    _ = erlang:send(Pid, {ferrets_link, self(), Head, Body}, [noconnect]),
+    ok.
+
+-spec change_link(ferrets_nif:effect(), pid(), state()) -> state().
+change_link({link_up, Peer}, Pid, State) ->
+    ?LOG_INFO(#{what => ferrets_link_up, table => State#state.tab, remote_pid => Pid, remote_node => node(Pid)}),
+    set_link(Peer, linked, State);
+change_link({synced, Peer}, Pid, State) ->
+    ?LOG_INFO(#{what => ferrets_synced, table => State#state.tab, remote_pid => Pid, remote_node => node(Pid)}),
+    answer_waiting(Peer, ok, set_link(Peer, synced, State));
+change_link({link_down, Peer, Reason}, Pid, State) ->
+    ?LOG_WARNING(#{
+        what => ferrets_link_down, table => State#state.tab, remote_pid => Pid, remote_node => node(Pid), reason => Reason
+    }),
+    answer_waiting(Peer, {error, {link_down, Reason}}, set_link(Peer, closed, State));
+change_link({refused, Peer, Reason}, Pid, State) ->
+    ?LOG_ERROR(#{
+        what => ferrets_link_refused, table => State#state.tab, remote_pid => Pid, remote_node => node(Pid), reason => Reason
+    }),
+    answer_waiting(Peer, {error, {refused, Reason}}, set_link(Peer, closed, State)).
+
+-spec set_link(ferrets_nif:peer(), ferrets_peers:state(), state()) -> state().
+set_link(Peer, Link, State) ->
+    State#state{peers = ferrets_peers:set_state(Peer, Link, State#state.peers)}.
+
+-spec answer_waiting(ferrets_nif:peer(), term(), state()) -> state().
+answer_waiting(Peer, Answer, State) ->
+    {Waiting, Peers} = ferrets_peers:take_waiting(Peer, State#state.peers),
+    answer_all(Waiting, Answer, State#state{peers = Peers}).
+
+-spec answer_all([ferrets_request:id()], term(), state()) -> state().
+answer_all(Tags, Answer, State) ->
+    lists:foldl(fun(Tag, Acc) -> answer(Tag, Answer, Acc) end, State, Tags).
+
+%% ---------------------------------------------------------------- peers
+
+-spec intern(pid(), state()) -> {ferrets_nif:peer(), state()}.
+intern(Pid, State) ->
+    {Peer, Peers} = ferrets_peers:intern(Pid, State#state.peers),
+    {Peer, State#state{peers = Peers}}.
+
+-spec handle_gone(ferrets_peers:gone(), pid(), term(), state()) -> state().
+handle_gone(#{peer := Peer, was_linked := WasLinked, waiting := Waiting}, Pid, Reason, State) ->
+    State1 = run(ferrets_nif:peer_down(State#state.handle, Peer), State),
+    State2 = answer_all(Waiting, {error, {server_down, Reason}}, State1),
+    case WasLinked of
+        true -> lost(Pid, Reason, State2);
+        false -> State2
+    end.
+
+-spec lost(pid(), term(), state()) -> state().
+lost(Pid, Reason, #state{tab = Tab, options = Options, node_down_history = History} = State) ->
+    ?LOG_WARNING(#{
+        what => ferrets_server_down, table => Tab, remote_pid => Pid, remote_node => node(Pid), reason => Reason
+    }),
+    case Options of
+        #{handle_down := Fun} ->
+            #{leader := Leader} = ferrets_nif:status(State#state.handle),
+            ferrets_callback:run(handle_down, Fun, #{
+                remote_pid => Pid, remote_node => node(Pid), table => Tab, is_leader => Leader =:= self
+            });
+        #{} ->
+            ok
+    end,
+    State#state{node_down_history = lists:sublist([node(Pid) | History], ?HISTORY_MAX)}.
+
+%% ---------------------------------------------------------------- what callers ask
+
+-spec server_pid(self | ferrets_nif:peer(), state()) -> pid().
+server_pid(self, _State) -> self();
+server_pid(Peer, State) -> ferrets_peers:pid(Peer, State#state.peers).
+
+-spec linked_nodes(state()) -> [node()].
+linked_nodes(State) ->
+    lists:usort([node() | [node(Pid) || Pid <- ferrets_peers:linked(State#state.peers)]]).
+
+-spec info(state()) -> map().
+info(#state{tab = Tab, handle = Handle, options = Options, node_down_history = History} = State) ->
+    #{leader := Leader, peers := Peers} = Status = ferrets_nif:status(Handle),
+    #{type := Type, keypos := KeyPos} = Options,
+    Status#{
+        table => Tab,
+        type => Type,
+        keypos => KeyPos,
+        opts => Options,
+        nodes => linked_nodes(State),
+        other_servers => ferrets_peers:linked(State#state.peers),
+        leader => server_pid(Leader, State),
+        peers => lists:flatmap(fun(Peer) -> peer_info(Peer, State) end, Peers),
+        node_down_history => History,
+        pause_monitors => []
+    }.
+
+-spec peer_info(#{peer := ferrets_nif:peer(), atom() => term()}, state()) -> [map()].
+peer_info(#{peer := Peer} = Status, State) ->
+    case ferrets_peers:pid(Peer, State#state.peers) of
+        undefined -> [];
+        Pid -> [maps:remove(peer, Status#{pid => Pid, node => node(Pid)})]
+    end.

@@ -1,0 +1,31 @@
+%%% Walks over a whole table, slice by slice.
+%%%
+%%% A walk is a loop in the caller's process over `ferrets_nif:scan/2', each call of which is short. It copies every
+%%% record once, and is no snapshot: of what is written meanwhile it may show or miss anything, but a record that is there
+%%% throughout is shown exactly once. Walks go in key order in an `ordered_set' and in no order otherwise.
+-module(ferrets_walk).
+
+-export([to_list/1, foldl/3, foldr/3]).
+
+-spec to_list(atom()) -> [tuple()].
+to_list(Tab) ->
+    gather(ferrets_nif:scan(Tab, start), Tab).
+
+-spec gather({[tuple()], ferrets_nif:position() | done}, atom()) -> [tuple()].
+gather({Records, done}, _Tab) -> Records;
+gather({Records, Position}, Tab) -> Records ++ gather(ferrets_nif:scan(Tab, Position), Tab).
+
+-spec foldl(fun((tuple(), Acc) -> Acc), Acc, atom()) -> Acc.
+foldl(Fun, Acc, Tab) ->
+    foldl(Fun, Acc, Tab, ferrets_nif:scan(Tab, start)).
+
+-spec foldl(fun((tuple(), Acc) -> Acc), Acc, atom(), {[tuple()], ferrets_nif:position() | done}) -> Acc.
+foldl(Fun, Acc, _Tab, {Records, done}) ->
+    lists:foldl(Fun, Acc, Records);
+foldl(Fun, Acc, Tab, {Records, Position}) ->
+    foldl(Fun, lists:foldl(Fun, Acc, Records), Tab, ferrets_nif:scan(Tab, Position)).
+
+%% Holds the whole table in the caller's heap, since slices come from the front only.
+-spec foldr(fun((tuple(), Acc) -> Acc), Acc, atom()) -> Acc.
+foldr(Fun, Acc, Tab) ->
+    lists:foldr(Fun, Acc, to_list(Tab)).
