@@ -76,7 +76,7 @@ impl Origins {
         a.hlc.cmp(&b.hlc).then_with(|| self.id(a.origin).cmp(&self.id(b.origin)))
     }
 
-    fn id(&self, origin: Origin) -> Incarnation {
+    pub(crate) fn id(&self, origin: Origin) -> Incarnation {
         self.get(origin).map_or(0, |writer| writer.incarnation)
     }
 }

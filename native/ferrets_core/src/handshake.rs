@@ -1,0 +1,149 @@
+//! Links up and down.
+//!
+//! Either side, or both at once, sends a `Hello` with a nonce of its own; the answer echoes it. A side is up when it
+//! knows both nonces. Everything is idempotent, and between two servers messages arrive in the order sent or not at all;
+//! so a `Hello` that neither opens a link, nor answers one that is opening, nor repeats what is known, comes from a peer
+//! that has lost its link, and takes the place of ours.
+
+use crate::effect::{DownReason, Effect, Peer, Refusal};
+use crate::link::Link;
+use crate::replica::Replica;
+use crate::stream;
+use crate::version::Writer;
+use crate::wire::{Head, Nonce, TableShape, PROTOCOL};
+
+impl<W> Replica<W> {
+    /// The peer can be reached, and a link with it is wanted. Nothing happens if there is one.
+    pub fn peer_up(&mut self, peer: Peer, effects: &mut Vec<Effect<W>>) {
+        if self.links.contains_key(&peer) {
+            return;
+        }
+        let own = self.next_nonce();
+        self.links.insert(peer, Link::new(own));
+        effects.push(send(peer, &self.hello(own, 0)));
+    }
+
+    /// The peer is gone. Nobody waits for it any more.
+    pub fn peer_down(&mut self, peer: Peer, effects: &mut Vec<Effect<W>>) {
+        self.take_down(peer, DownReason::Gone, effects);
+    }
+
+    pub(crate) fn on_hello(&mut self, peer: Peer, greeting: Greeting, effects: &mut Vec<Effect<W>>) {
+        if let Some(reason) = self.objection(&greeting) {
+            self.take_down(peer, DownReason::DroppedByPeer, effects);
+            effects.push(send(peer, &Head::Refuse { nonce: greeting.nonce, reason }));
+            effects.push(Effect::Refused(peer, reason));
+            return;
+        }
+        let known = self.links.get(&peer).map(|link| (link.own, link.up().map(|up| up.theirs)));
+        if let Some((_, Some(theirs))) = known {
+            if theirs == greeting.nonce {
+                return; // The answer to a Hello, after the peer's own Hello has brought the link up.
+            }
+        }
+        if greeting.echo != 0 && known.map(|(own, _)| own) != Some(greeting.echo) {
+            // The answer to a link that was given up here. The peer believes in it until it is told.
+            effects.push(send(peer, &Head::Drop { link: greeting.nonce }));
+            return;
+        }
+        let own = match known {
+            Some((own, up)) if up.is_none() || greeting.echo == own => own,
+            // The peer knows nothing of this link: what is still under way on it must not be taken for the new one's.
+            _ => self.next_nonce(),
+        };
+        if let Some((_, Some(_))) = known {
+            // Nobody's wait ends here: the batch in flight goes out again on the new link.
+            self.unlink(peer, DownReason::Relinked, effects);
+        }
+        self.bring_up(peer, own, greeting, effects);
+    }
+
+    pub(crate) fn on_refuse(&mut self, peer: Peer, nonce: Nonce, reason: Refusal, effects: &mut Vec<Effect<W>>) {
+        if self.links.get(&peer).is_some_and(|link| link.own == nonce) {
+            self.take_down(peer, DownReason::DroppedByPeer, effects);
+            effects.push(Effect::Refused(peer, reason));
+        }
+    }
+
+    pub(crate) fn on_drop(&mut self, peer: Peer, link: Nonce, effects: &mut Vec<Effect<W>>) {
+        if self.links.get(&peer).is_some_and(|known| known.own == link) {
+            self.take_down(peer, DownReason::DroppedByPeer, effects);
+        }
+    }
+
+    /// Something was lost or garbled on the way: gives the link up on both sides. After a gap a new one is opened at once,
+    /// whose sync makes up for what was lost; garbled messages would only come again.
+    pub(crate) fn abandon(&mut self, peer: Peer, reason: DownReason, effects: &mut Vec<Effect<W>>) {
+        if let Some(theirs) = self.links.get(&peer).and_then(|link| link.up()).map(|up| up.theirs) {
+            effects.push(send(peer, &Head::Drop { link: theirs }));
+        }
+        self.take_down(peer, reason, effects);
+        if reason == DownReason::Gap {
+            self.peer_up(peer, effects);
+        }
+    }
+
+    fn bring_up(&mut self, peer: Peer, own: Nonce, greeting: Greeting, effects: &mut Vec<Effect<W>>) {
+        self.origins.intern(greeting.writer.incarnation, &greeting.writer.node);
+        let mut link = Link::new(own);
+        link.bring_up(greeting.nonce, greeting.writer);
+        if greeting.echo == 0 {
+            effects.push(send(peer, &self.hello(own, greeting.nonce)));
+        }
+        effects.push(Effect::LinkUp(peer));
+        // A write that returns from now on is on every linked server, this one included: so the batch under way, which
+        // left before the link came up, goes to it too.
+        if let (Some(batch), Some(up)) = (self.log.in_flight(), link.up_mut()) {
+            effects.push(stream::send_batch(peer, up, batch));
+        }
+        self.links.insert(peer, link);
+        self.want_pull(peer, effects);
+    }
+
+    fn take_down(&mut self, peer: Peer, reason: DownReason, effects: &mut Vec<Effect<W>>) {
+        self.unlink(peer, reason, effects);
+        self.land_if_acknowledged(effects);
+        // Its last batch may have come to some of us only.
+        self.want_pull_from_all(effects);
+    }
+
+    fn unlink(&mut self, peer: Peer, reason: DownReason, effects: &mut Vec<Effect<W>>) {
+        let Some(link) = self.links.remove(&peer) else { return };
+        if link.up().is_some() {
+            effects.push(Effect::LinkDown(peer, reason));
+        }
+        self.forget_pull(peer, effects);
+    }
+
+    fn objection(&self, greeting: &Greeting) -> Option<Refusal> {
+        let own = self.config.shape;
+        if greeting.protocol != PROTOCOL {
+            Some(Refusal::ProtocolVersion)
+        } else if greeting.shape.table_type != own.table_type {
+            Some(Refusal::TableType)
+        } else if greeting.shape.keypos != own.keypos {
+            Some(Refusal::KeyPosition)
+        } else {
+            None
+        }
+    }
+
+    fn hello(&self, nonce: Nonce, echo: Nonce) -> Head {
+        let writer = self.config.writer.clone();
+        Head::Hello { protocol: PROTOCOL, nonce, echo, shape: self.config.shape, writer }
+    }
+}
+
+/// The fields of a [`Head::Hello`].
+pub(crate) struct Greeting {
+    pub protocol: u16,
+    pub nonce: Nonce,
+    pub echo: Nonce,
+    pub shape: TableShape,
+    pub writer: Writer,
+}
+
+/// A message that is a head alone.
+pub(crate) fn send<W>(peer: Peer, head: &Head) -> Effect<W> {
+    Effect::Send { peer, head: head.encode(), body: Default::default() }
+}

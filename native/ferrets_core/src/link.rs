@@ -1,0 +1,77 @@
+//! One link: what this server knows of one peer that it streams its writes to, and that streams to it.
+//!
+//! Each side chooses a nonce for the link and puts the *other's* nonce on all it sends, so that what was sent on an
+//! earlier link is told from what is sent on this one. A link is *opening* until the other side's nonce is known, then
+//! *up*: from then on the peer gets every batch.
+
+use crate::version::Writer;
+use crate::wire::Nonce;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Link {
+    /// The nonce chosen here: what comes in must bear it.
+    pub own: Nonce,
+    up: Option<Up>,
+}
+
+/// The part that an opening link has not got yet.
+#[derive(Debug)]
+pub struct Up {
+    /// The nonce chosen by the peer: what goes out bears it.
+    pub theirs: Nonce,
+    /// Who the peer is.
+    pub writer: Writer,
+    /// The last batch sent, counted from 1 on this link.
+    pub sent: u64,
+    /// The last batch acknowledged by the peer.
+    pub acked: u64,
+    /// The last batch of the peer's that was applied here.
+    pub applied: u64,
+    /// All that the peer had when the link came up is here.
+    pub pulled: bool,
+    /// All that was here when the link came up is with the peer.
+    pub served: bool,
+}
+
+/// How far a link has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// The peer has not answered yet.
+    Opening,
+    /// The peer gets all writes; older ones are on their way in one direction or both.
+    Syncing,
+    /// Both sides have all that the other had.
+    Synced,
+}
+
+impl Link {
+    /// An opening link.
+    pub fn new(own: Nonce) -> Self {
+        Link { own, up: None }
+    }
+
+    /// The other side's nonce is known: the link is up.
+    pub fn bring_up(&mut self, theirs: Nonce, writer: Writer) {
+        self.up = Some(Up { theirs, writer, sent: 0, acked: 0, applied: 0, pulled: false, served: false });
+    }
+
+    /// What an up link has; none while it is opening.
+    pub fn up(&self) -> Option<&Up> {
+        self.up.as_ref()
+    }
+
+    /// [`Link::up`], to change it.
+    pub fn up_mut(&mut self) -> Option<&mut Up> {
+        self.up.as_mut()
+    }
+
+    /// How far the link has come.
+    pub fn state(&self) -> LinkState {
+        match &self.up {
+            None => LinkState::Opening,
+            Some(up) if up.pulled && up.served => LinkState::Synced,
+            Some(_) => LinkState::Syncing,
+        }
+    }
+}

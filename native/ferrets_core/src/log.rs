@@ -1,0 +1,197 @@
+//! The operation log of group commit: writes that linked peers do not have yet, and who waits for that.
+//!
+//! Entries gather in an open batch. A flush puts the oldest batch *in flight*; there is never more than one, and the
+//! next leaves when it is complete. So batches grow with the load, and a lone writer waits for nobody. What is kept is
+//! bounded by what callers have in progress; the log holds each entry once, however many peers there are.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::store::Kind;
+use crate::version::{Origins, Writer};
+use crate::wire;
+
+/// A closed batch: the body of a [`wire::Head::Batch`] and the callers who wait for it.
+#[derive(Debug)]
+pub struct Batch<W> {
+    /// Counts from 1 in the life of a log.
+    pub number: u64,
+    /// The body, the same for all peers.
+    pub body: Arc<Vec<u8>>,
+    /// How many entries it has.
+    pub entries: u64,
+    waiters: Vec<W>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Log<W> {
+    /// What every body begins with: the list of writers, which is this table's own server alone.
+    preamble: Vec<u8>,
+    batch_bytes_max: usize,
+    open: Batch<W>,
+    open_body: Vec<u8>,
+    closed: VecDeque<Batch<W>>,
+    in_flight: Option<Batch<W>>,
+    completed: u64,
+    flush_requested: bool,
+}
+
+impl<W> Log<W> {
+    /// An empty log of this writer, which closes a batch when it has reached so many bytes.
+    pub fn new(own: &Writer, batch_bytes_max: usize) -> Self {
+        let mut preamble = Vec::new();
+        wire::put_origins(&mut preamble, [own].into_iter());
+        let open_body = preamble.clone();
+        Log {
+            preamble,
+            batch_bytes_max,
+            open: empty_batch(1),
+            open_body,
+            closed: VecDeque::new(),
+            in_flight: None,
+            completed: 0,
+            flush_requested: false,
+        }
+    }
+
+    /// Adds an entry of the own server. Returns the number of its batch.
+    pub fn append(&mut self, kind: Kind, hlc: u64, payload: &[u8]) -> u64 {
+        if self.open_body.len() >= self.batch_bytes_max {
+            self.close();
+        }
+        // The only writer in the preamble's list is this server itself.
+        wire::put_entry(&mut self.open_body, kind, Origins::OWN.0 as u16, hlc, |out| out.extend(payload));
+        self.open.entries += 1;
+        self.open.number
+    }
+
+    /// Lets a caller wait for all that has been appended so far. Gives the waiter back if there is nothing to wait for.
+    pub fn wait(&mut self, waiter: W) -> Option<W> {
+        let last = if self.open.entries > 0 {
+            &mut self.open
+        } else if let Some(batch) = self.closed.back_mut() {
+            batch
+        } else if let Some(batch) = self.in_flight.as_mut() {
+            batch
+        } else {
+            return Some(waiter);
+        };
+        last.waiters.push(waiter);
+        None
+    }
+
+    /// Whether a flush has to be asked for. Answers yes once: the flush is then under way.
+    pub fn request_flush(&mut self) -> bool {
+        let needed = self.in_flight.is_none() && !self.flush_requested && self.open.entries > 0;
+        self.flush_requested |= needed;
+        needed
+    }
+
+    /// The batch in flight. If there is none, the oldest of the waiting ones takes off, and the second value is true.
+    pub fn take_off(&mut self) -> Option<(&Batch<W>, bool)> {
+        self.flush_requested = false;
+        let fresh = self.in_flight.is_none();
+        if fresh {
+            if self.closed.is_empty() && self.open.entries > 0 {
+                self.close();
+            }
+            self.in_flight = self.closed.pop_front();
+        }
+        self.in_flight.as_ref().map(|batch| (batch, fresh))
+    }
+
+    /// The batch in flight.
+    pub fn in_flight(&self) -> Option<&Batch<W>> {
+        self.in_flight.as_ref()
+    }
+
+    /// The batch in flight is everywhere. Returns who waited for it.
+    pub fn land(&mut self) -> Vec<W> {
+        match self.in_flight.take() {
+            Some(batch) => {
+                self.completed = batch.number;
+                batch.waiters
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// The number of the last batch that is everywhere.
+    pub fn completed(&self) -> u64 {
+        self.completed
+    }
+
+    /// Entries that are not yet everywhere, and their bytes.
+    pub fn backlog(&self) -> (u64, usize) {
+        let batches = self.closed.iter().chain(&self.in_flight);
+        let (entries, bytes) = batches.fold((0, 0), |(e, b), batch| (e + batch.entries, b + batch.body.len()));
+        (entries + self.open.entries, bytes + self.open_body.len() - self.preamble.len())
+    }
+
+    fn close(&mut self) {
+        let next = empty_batch(self.open.number + 1);
+        let mut batch = std::mem::replace(&mut self.open, next);
+        batch.body = Arc::new(std::mem::replace(&mut self.open_body, self.preamble.clone()));
+        self.closed.push_back(batch);
+    }
+}
+
+fn empty_batch<W>(number: u64) -> Batch<W> {
+    Batch { number, body: Arc::new(Vec::new()), entries: 0, waiters: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> Log<u8> {
+        Log::new(&Writer { incarnation: 1, node: b"n".to_vec() }, 1024)
+    }
+
+    #[test]
+    fn one_flush_is_asked_for_until_it_takes_off() {
+        let mut log = log();
+        assert!(!log.request_flush(), "nothing to flush");
+        log.append(Kind::Record, 1, b"x");
+        assert!(log.request_flush());
+        log.append(Kind::Record, 2, b"y");
+        assert!(!log.request_flush());
+        assert_eq!(log.take_off().map(|(batch, fresh)| (batch.entries, fresh)), Some((2, true)));
+        log.append(Kind::Record, 3, b"z");
+        assert!(!log.request_flush(), "the acknowledgement of the batch in flight will flush");
+        assert_eq!(log.take_off().map(|(batch, fresh)| (batch.number, fresh)), Some((1, false)));
+    }
+
+    #[test]
+    fn a_waiter_is_served_with_the_batch_of_its_last_entry() {
+        let mut log = log();
+        assert_eq!(log.wait(9), Some(9), "nothing to wait for");
+        log.append(Kind::Record, 1, b"x");
+        assert_eq!(log.wait(1), None);
+        log.take_off();
+        assert_eq!(log.wait(2), None, "waits for the batch in flight");
+        log.append(Kind::Record, 2, b"y");
+        assert_eq!(log.wait(3), None);
+        assert_eq!(log.land(), vec![1, 2]);
+        log.take_off();
+        assert_eq!(log.land(), vec![3]);
+        assert_eq!(log.completed(), 2);
+        assert_eq!(log.backlog(), (0, 0));
+    }
+
+    #[test]
+    fn a_batch_is_closed_when_it_is_full() {
+        let mut log = log();
+        let half = vec![0; 512];
+        for hlc in 0..5 {
+            log.append(Kind::Record, hlc, &half);
+        }
+        let mut sizes = Vec::new();
+        while let Some((batch, true)) = log.take_off() {
+            sizes.push(batch.entries);
+            log.land();
+        }
+        assert_eq!(sizes, vec![2, 2, 1]);
+    }
+}

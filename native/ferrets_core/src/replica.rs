@@ -1,0 +1,291 @@
+//! One server's replica of a table, as a state machine: events in, [`Effect`]s out.
+//!
+//! It is not a process and not a store: it owns no record, reads no clock, sends nothing. The host calls it with one
+//! event at a time, with the time in milliseconds where time matters, and carries out the effects in their order. The
+//! events that touch records borrow the [`Store`].
+//!
+//! The parts, one module each: the handshake brings links up and down ([`crate::handshake`]), the stream carries writes
+//! over them ([`crate::stream`]), the sync fetches what a peer had before ([`crate::sync`]).
+//!
+//! # What holds after every event
+//! - A write is in the store before it is in the log, and in the log before any effect of it is out.
+//! - A batch is acknowledged only after all its entries have been merged.
+//! - A link's stream starts before its first pull is served; so whatever the pull misses, the stream brings.
+
+use std::collections::BTreeMap;
+
+use crate::clock::Clock;
+use crate::digest::{scramble, Digest};
+use crate::effect::{Effect, Peer};
+use crate::inbox::Incoming;
+use crate::link::{Link, LinkState};
+use crate::log::Log;
+use crate::rules;
+use crate::store::{Change, Kind, Stamp, Store, Verdict};
+use crate::sync::Pulls;
+use crate::tombstones::Tombstones;
+use crate::version::{Incarnation, Origin, Origins, Version, Writer};
+use crate::wire::{Nonce, TableShape};
+
+/// What a replica is told once.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This server.
+    pub writer: Writer,
+    /// The table's type and key position.
+    pub shape: TableShape,
+    /// How long a deletion is remembered.
+    pub tombstone_ttl_ms: u64,
+    /// How large messages grow.
+    pub limits: Limits,
+}
+
+/// Bounds of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A batch of writes that has reached this many bytes is closed; it is larger by one entry at most.
+    pub batch_bytes_max: usize,
+    /// Likewise a chunk of a sync, larger by the entries that share its last hash.
+    pub chunk_bytes_max: usize,
+    /// A chunk has room for this many entries, and a list of versions likewise. At most 32,768.
+    pub chunk_entries_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { batch_bytes_max: 256 * 1024, chunk_bytes_max: 64 * 1024, chunk_entries_max: 512 }
+    }
+}
+
+/// A write of a local caller. `payload` is what [`Store::merge_encoded`] would take for it on a peer; it may be missing
+/// when there is no link.
+pub struct Write<'a, S: Store> {
+    /// Insert or delete.
+    pub kind: Kind,
+    /// The record or key.
+    pub item: S::Item<'a>,
+    /// The same, encoded for peers.
+    pub payload: Option<Vec<u8>>,
+}
+
+/// What became of local writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// All is done: there is nobody to tell. The waiter, if one was given, is dropped.
+    Done,
+    /// The waiter will come back in an [`Effect::Reply`]. If `flush`, the host must call [`Replica::flush`] soon.
+    Logged {
+        /// A flush is to be asked for.
+        flush: bool,
+    },
+}
+
+/// Whether an event is finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It is.
+    Done,
+    /// Go on with [`Replica::work`].
+    More,
+}
+
+/// One peer, for [`Replica::status`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The host's number for it.
+    pub peer: Peer,
+    /// How far its link has come.
+    pub state: LinkState,
+    /// Batches sent to it and not acknowledged.
+    pub unacked_batches: u64,
+    /// Who it is, once the link is up.
+    pub writer: Option<Writer>,
+}
+
+/// A view of the replica for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// This server's incarnation.
+    pub incarnation: Incarnation,
+    /// The server that serialises leader operations: the one of the least incarnation; none means this one.
+    pub leader: Option<Peer>,
+    /// Entries that not all linked peers have acknowledged.
+    pub log_entries: u64,
+    /// Their bytes.
+    pub log_bytes: usize,
+    /// Deadlines of tombstones.
+    pub tombstones: usize,
+    /// The links.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// See the module. `W` is what the host knows a waiting caller by.
+#[derive(Debug)]
+pub struct Replica<W> {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) digest: Digest,
+    pub(crate) origins: Origins,
+    pub(crate) links: BTreeMap<Peer, Link>,
+    pub(crate) log: Log<W>,
+    pub(crate) pulls: Pulls,
+    pub(crate) incoming: Option<Incoming>,
+    pub(crate) tombstones: Tombstones,
+    links_made: u64,
+}
+
+impl<W> Replica<W> {
+    /// A replica without links.
+    pub fn new(config: Config) -> Self {
+        Replica {
+            clock: Clock::default(),
+            digest: Digest::new(),
+            origins: Origins::new(config.writer.clone()),
+            links: BTreeMap::new(),
+            log: Log::new(&config.writer, config.limits.batch_bytes_max),
+            pulls: Pulls::default(),
+            incoming: None,
+            tombstones: Tombstones::new(config.tombstone_ttl_ms),
+            links_made: 0,
+            config,
+        }
+    }
+
+    /// Whether local writes go to somebody, and so need their payload.
+    pub fn is_linked(&self) -> bool {
+        self.links.values().any(|link| link.up().is_some())
+    }
+
+    /// One number for all records and their versions: equal on two replicas exactly when they hold the same.
+    pub fn digest(&self) -> u64 {
+        self.digest.total().records
+    }
+
+    /// The incarnations that versions refer to.
+    pub fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
+    /// Writes of one local caller, in their order. Each gets a version greater than all that this server has seen.
+    ///
+    /// Every write must bring its payload if [`Replica::is_linked`]. A caller without a waiter is not told when its
+    /// writes are everywhere.
+    pub fn write<'a, S: Store>(
+        &mut self,
+        store: &mut S,
+        now_ms: u64,
+        writes: impl IntoIterator<Item = Write<'a, S>>,
+        waiter: Option<W>,
+    ) -> Written {
+        let linked = self.is_linked();
+        for Write { kind, item, payload } in writes {
+            let version = Version { hlc: self.clock.tick(now_ms), origin: Origins::OWN };
+            let change =
+                store.merge(kind, item, version, |current| rules::newer_wins(&self.origins, current, kind, version));
+            let batch = match payload {
+                Some(payload) if linked => self.log.append(kind, version.hlc, &payload),
+                Some(_) => 0,
+                None => {
+                    assert!(!linked, "a write without its payload would be lost on every peer");
+                    0
+                }
+            };
+            self.merged(now_ms, change, Stamp { version, kind }, batch);
+        }
+        if !linked {
+            return Written::Done;
+        }
+        match waiter.map(|waiter| self.log.wait(waiter)) {
+            // Nothing was written, by this caller or any other that is still under way.
+            Some(Some(_)) => Written::Done,
+            Some(None) | None => Written::Logged { flush: self.log.request_flush() },
+        }
+    }
+
+    /// The waiter comes back once every linked peer has all that was written here until now: at once, if that is so.
+    pub fn barrier(&mut self, waiter: W, effects: &mut Vec<Effect<W>>) {
+        if let Some(waiter) = self.log.wait(waiter) {
+            effects.push(Effect::Reply(vec![waiter]));
+        }
+    }
+
+    /// Forgets up to `budget` tombstones that are due. [`Progress::More`] if there may be others.
+    ///
+    /// None goes while a sync is running: the peer may be about to ask for it.
+    pub fn tick<S: Store>(&mut self, store: &mut S, now_ms: u64, budget: usize) -> Progress {
+        if !self.pulls.is_idle() || self.links.values().any(|link| link.state() == LinkState::Syncing) {
+            return Progress::Done;
+        }
+        for _ in 0..budget {
+            let Some((hash, version)) = self.tombstones.pop_due(now_ms, self.log.completed()) else {
+                return Progress::Done;
+            };
+            if store.forget(hash, version) {
+                let stamp = Stamp { version, kind: Kind::Tombstone };
+                self.digest.remove(hash, stamp, self.origins.id(version.origin));
+            }
+        }
+        Progress::More
+    }
+
+    /// How things stand.
+    pub fn status(&self) -> Status {
+        let (log_entries, log_bytes) = self.log.backlog();
+        Status {
+            incarnation: self.config.writer.incarnation,
+            leader: self.leader(),
+            log_entries,
+            log_bytes,
+            tombstones: self.tombstones.count(),
+            peers: self.links.iter().map(|(peer, link)| peer_status(*peer, link)).collect(),
+        }
+    }
+
+    /// Keeps the books on what the store has done.
+    pub(crate) fn merged(&mut self, now_ms: u64, change: Change, stamp: Stamp, batch: u64) {
+        if change.verdict == Verdict::Keep {
+            return;
+        }
+        if let Some(before) = change.before {
+            self.digest.remove(change.hash, before, self.origins.id(before.version.origin));
+        }
+        self.digest.add(change.hash, stamp, self.origins.id(stamp.version.origin));
+        if stamp.kind == Kind::Tombstone {
+            self.tombstones.add(now_ms, change.hash, stamp.version, batch);
+        }
+    }
+
+    /// Whether what this server wrote or writes comes to every linked server by itself, from the one that wrote it.
+    pub(crate) fn streams(&self, origin: Origin) -> bool {
+        let incarnation = self.origins.id(origin);
+        let linked = |link: &Link| link.up().is_some_and(|up| up.writer.incarnation == incarnation);
+        origin == Origins::OWN || self.links.values().any(linked)
+    }
+
+    /// What the writers of a message are called here.
+    pub(crate) fn intern_all(&mut self, writers: &[Writer]) -> Vec<Origin> {
+        writers.iter().map(|writer| self.origins.intern(writer.incarnation, &writer.node)).collect()
+    }
+
+    fn leader(&self) -> Option<Peer> {
+        let ids = self.links.iter().filter_map(|(peer, link)| Some((link.up()?.writer.incarnation, *peer)));
+        ids.filter(|(incarnation, _)| *incarnation < self.config.writer.incarnation).min().map(|(_, peer)| peer)
+    }
+
+    /// A nonce that no link of this server has had, and that no other server is likely to choose.
+    pub(crate) fn next_nonce(&mut self) -> Nonce {
+        self.links_made += 1;
+        // A bijection: distinct inputs, distinct nonces.
+        let input = self.config.writer.incarnation.wrapping_add(self.links_made.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        scramble(input).max(1)
+    }
+}
+
+fn peer_status(peer: Peer, link: &Link) -> PeerStatus {
+    PeerStatus {
+        peer,
+        state: link.state(),
+        unacked_batches: link.up().map_or(0, |up| up.sent - up.acked),
+        writer: link.up().map(|up| up.writer.clone()),
+    }
+}

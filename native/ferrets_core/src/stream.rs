@@ -1,0 +1,184 @@
+//! Writes on their way: batches out, acknowledgements in, and the other way round.
+
+use std::sync::Arc;
+
+use crate::effect::{DownReason, Effect, Peer};
+use crate::handshake::send;
+use crate::inbox::{Incoming, Then};
+use crate::link::{Link, Up};
+use crate::log::Batch;
+use crate::replica::{Progress, Replica};
+use crate::store::Store;
+use crate::wire::{Head, Nonce};
+
+impl<W> Replica<W> {
+    /// Sends what is logged, unless a batch is in flight: then its acknowledgement will. To be called when
+    /// [`crate::replica::Written::Logged`] asks for it.
+    pub fn flush(&mut self, effects: &mut Vec<Effect<W>>) {
+        while let Some((batch, true)) = self.log.take_off() {
+            for (peer, link) in &mut self.links {
+                if let Some(up) = link.up_mut() {
+                    effects.push(send_batch(*peer, up, batch));
+                }
+            }
+            if !self.land_acknowledged(effects) {
+                break;
+            }
+        }
+    }
+
+    /// Takes a message in. `budget` bounds the work of this call, in entries; [`Progress::More`] means that
+    /// [`Replica::work`] must go on until it is done, before any other event but local writes.
+    pub fn message<S: Store>(
+        &mut self,
+        store: &mut S,
+        now_ms: u64,
+        peer: Peer,
+        message: (&[u8], &[u8]),
+        budget: usize,
+        effects: &mut Vec<Effect<W>>,
+    ) -> Progress {
+        let (head, body) = message;
+        while self.incoming.is_some() {
+            // The host has not kept to the rule above; order matters more than this call's length.
+            self.work(store, now_ms, usize::MAX, effects);
+        }
+        let Ok(head) = Head::decode(head) else {
+            self.abandon(peer, DownReason::Malformed, effects);
+            return Progress::Done;
+        };
+        match head {
+            Head::Hello { protocol, nonce, echo, shape, writer } => {
+                self.on_hello(peer, crate::handshake::Greeting { protocol, nonce, echo, shape, writer }, effects);
+            }
+            Head::Refuse { nonce, reason } => self.on_refuse(peer, nonce, reason, effects),
+            Head::Drop { link } => self.on_drop(peer, link, effects),
+            Head::Batch { link, seq } => return self.on_batch(store, now_ms, (peer, link, seq), body, budget, effects),
+            Head::Chunk { link, next } => {
+                return self.on_chunk(store, now_ms, (peer, link, next), body, budget, effects);
+            }
+            Head::Ack { link, seq } => self.on_ack(peer, link, seq, effects),
+            Head::Compare { link, total } => self.on_compare(peer, link, total, effects),
+            Head::Equal { link } => self.on_equal(peer, link, effects),
+            Head::Sums { link } => self.on_sums(store, (peer, link), body, effects),
+            Head::Pull { link, from, to } => self.on_pull(store, (peer, link), (from, to), body, effects),
+            Head::Pulled { link } => self.on_pulled(peer, link, effects),
+        }
+        Progress::Done
+    }
+
+    /// Goes on with the message that was not finished.
+    pub fn work<S: Store>(
+        &mut self,
+        store: &mut S,
+        now_ms: u64,
+        budget: usize,
+        effects: &mut Vec<Effect<W>>,
+    ) -> Progress {
+        let Some(mut incoming) = self.incoming.take() else { return Progress::Done };
+        match incoming.merge(self, store, now_ms, budget) {
+            Ok(Progress::More) => {
+                self.incoming = Some(incoming);
+                Progress::More
+            }
+            Ok(Progress::Done) => {
+                self.finish(&incoming, effects);
+                Progress::Done
+            }
+            Err(_) => {
+                self.abandon(incoming.peer, DownReason::Malformed, effects);
+                Progress::Done
+            }
+        }
+    }
+
+    /// Takes in the entries of a message, as far as the budget goes.
+    pub(crate) fn receive<S: Store>(
+        &mut self,
+        store: &mut S,
+        now_ms: u64,
+        incoming: (Peer, Nonce, Then),
+        body: &[u8],
+        budget: usize,
+        effects: &mut Vec<Effect<W>>,
+    ) -> Progress {
+        let (peer, link, then) = incoming;
+        match Incoming::open(self, peer, link, then, body) {
+            Ok(incoming) => {
+                self.incoming = Some(incoming);
+                self.work(store, now_ms, budget, effects)
+            }
+            Err(_) => {
+                self.abandon(peer, DownReason::Malformed, effects);
+                Progress::Done
+            }
+        }
+    }
+
+    fn on_batch<S: Store>(
+        &mut self,
+        store: &mut S,
+        now_ms: u64,
+        (peer, link, seq): (Peer, Nonce, u64),
+        body: &[u8],
+        budget: usize,
+        effects: &mut Vec<Effect<W>>,
+    ) -> Progress {
+        let Some(up) = self.current(peer, link) else { return Progress::Done };
+        if seq != up.applied + 1 {
+            self.abandon(peer, DownReason::Gap, effects);
+            return Progress::Done;
+        }
+        self.receive(store, now_ms, (peer, link, Then::Acknowledge(seq)), body, budget, effects)
+    }
+
+    fn finish(&mut self, incoming: &Incoming, effects: &mut Vec<Effect<W>>) {
+        let Some(up) = self.current(incoming.peer, incoming.link) else { return };
+        match incoming.then {
+            Then::Acknowledge(seq) => {
+                up.applied = seq;
+                effects.push(send(incoming.peer, &Head::Ack { link: up.theirs, seq }));
+            }
+            Then::PullOn { last } => self.chunk_merged(incoming.peer, last, incoming.news, effects),
+        }
+    }
+
+    fn on_ack(&mut self, peer: Peer, link: Nonce, seq: u64, effects: &mut Vec<Effect<W>>) {
+        let Some(up) = self.current(peer, link) else { return };
+        if seq > up.sent {
+            self.abandon(peer, DownReason::Malformed, effects);
+            return;
+        }
+        up.acked = up.acked.max(seq);
+        self.land_if_acknowledged(effects);
+    }
+
+    /// Serves who waits for the batch in flight, if all linked peers have it, and sends the next.
+    pub(crate) fn land_if_acknowledged(&mut self, effects: &mut Vec<Effect<W>>) {
+        if self.log.in_flight().is_some() && self.land_acknowledged(effects) {
+            self.flush(effects);
+        }
+    }
+
+    fn land_acknowledged(&mut self, effects: &mut Vec<Effect<W>>) -> bool {
+        let everywhere = self.links.values().filter_map(Link::up).all(|up| up.acked == up.sent);
+        if everywhere {
+            let waiters = self.log.land();
+            if !waiters.is_empty() {
+                effects.push(Effect::Reply(waiters));
+            }
+        }
+        everywhere
+    }
+
+    /// The link that a message belongs to; none if that is not the present one.
+    pub(crate) fn current(&mut self, peer: Peer, link: Nonce) -> Option<&mut Up> {
+        self.links.get_mut(&peer).filter(|known| known.own == link)?.up_mut()
+    }
+}
+
+pub(crate) fn send_batch<W>(peer: Peer, up: &mut Up, batch: &Batch<W>) -> Effect<W> {
+    up.sent += 1;
+    let head = Head::Batch { link: up.theirs, seq: up.sent }.encode();
+    Effect::Send { peer, head, body: Arc::clone(&batch.body) }
+}

@@ -1,0 +1,377 @@
+//! Anti-entropy: each side pulls what the other has and it has not. It runs when a link comes up; over all links when any
+//! peer is lost, whose last batch may have reached some servers and not others; and over all links again when a pull has
+//! brought writes of a server that is not linked, which nobody else may have.
+//!
+//! A pull compares digests, then fetches the buckets that differ, chunk by chunk in ascending order of hash:
+//!
+//! 1. `Compare` brings the puller's total; the answer is `Equal`, or `Sums`: the sum of each bucket that is not empty. The
+//!    side that finds itself unlike the other wants to pull from it, too.
+//! 2. `Pull` names the buckets that differ, and the versions that the puller has in the next stretch of them; the answer is
+//!    a `Chunk` of the entries in that stretch which the puller has not.
+//! 3. `Pulled` says that this was all.
+//!
+//! The side that is asked keeps no state between two messages: it can serve any number of peers, and holds nothing while
+//! it waits. A server pulls from one peer at a time; the others queue, and mostly find nothing left to fetch. The next
+//! `Pull` leaves when a chunk arrives, before it is merged: two chunks at most are under way. Everything is merged by
+//! version, so writes go on meanwhile on both sides.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use crate::digest::{bucket_of, bucket_start, BucketSet, Sums, BUCKETS};
+use crate::effect::{DownReason, Effect, Peer};
+use crate::handshake::send;
+use crate::inbox::Then;
+use crate::link::LinkState;
+use crate::replica::{Limits, Progress, Replica};
+use crate::store::{Entry, Flow, KeyHash, Kind, Store};
+use crate::version::{Origin, Origins, Version};
+use crate::wire::{self, Garbled, Head, Nonce, Reader};
+
+/// Entries that a puller has already.
+type Noted = HashSet<(KeyHash, Version, Kind)>;
+
+/// The peers to pull from, the present one first.
+#[derive(Debug, Default)]
+pub(crate) struct Pulls {
+    queue: VecDeque<Peer>,
+    stage: Stage,
+    /// The present pull has brought writes of a server that is not linked.
+    news: bool,
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Idle,
+    /// `Compare` is out.
+    Comparing,
+    /// `Pull` is out, for the stretch that ends before `to`.
+    Fetching { wanted: BucketSet, to: Option<KeyHash> },
+}
+
+impl Pulls {
+    /// Whether any sync is under way or waiting.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    fn is_with(&self, peer: Peer) -> bool {
+        self.queue.front() == Some(&peer)
+    }
+}
+
+impl<W> Replica<W> {
+    /// The peer may have what is missing here.
+    pub(crate) fn want_pull(&mut self, peer: Peer, effects: &mut Vec<Effect<W>>) {
+        if !self.pulls.queue.contains(&peer) {
+            self.pulls.queue.push_back(peer);
+            self.start_pull(effects);
+        }
+    }
+
+    /// What is here may not be with others, or the other way round, and no stream will bring it.
+    pub(crate) fn want_pull_from_all(&mut self, effects: &mut Vec<Effect<W>>) {
+        let linked: Vec<Peer> =
+            self.links.iter().filter(|(_, link)| link.up().is_some()).map(|(peer, _)| *peer).collect();
+        for peer in linked {
+            if self.pulls.is_with(peer) {
+                // The pull under way began before the loss.
+                self.pulls.queue.push_back(peer);
+            } else {
+                self.want_pull(peer, effects);
+            }
+        }
+    }
+
+    /// A link is gone: there is nobody to pull from.
+    pub(crate) fn forget_pull(&mut self, peer: Peer, effects: &mut Vec<Effect<W>>) {
+        let running = self.pulls.is_with(peer);
+        self.pulls.queue.retain(|queued| *queued != peer);
+        if running {
+            self.pulls.stage = Stage::Idle;
+            if std::mem::take(&mut self.pulls.news) {
+                self.want_pull_from_all(effects);
+            }
+            self.start_pull(effects);
+        }
+    }
+
+    fn start_pull(&mut self, effects: &mut Vec<Effect<W>>) {
+        if !matches!(self.pulls.stage, Stage::Idle) {
+            return;
+        }
+        let Some(peer) = self.pulls.queue.front() else { return };
+        let Some(up) = self.links.get(peer).and_then(|link| link.up()) else { return };
+        effects.push(send(*peer, &Head::Compare { link: up.theirs, total: self.digest.total() }));
+        self.pulls.stage = Stage::Comparing;
+    }
+
+    pub(crate) fn on_compare(&mut self, peer: Peer, link: Nonce, total: Sums, effects: &mut Vec<Effect<W>>) {
+        let Some(theirs) = self.current(peer, link).map(|up| up.theirs) else { return };
+        if total == self.digest.total() {
+            effects.push(send(peer, &Head::Equal { link: theirs }));
+            return;
+        }
+        let mut body = Vec::new();
+        wire::put_sums(&mut body, self.digest.sums());
+        let head = Head::Sums { link: theirs }.encode();
+        effects.push(Effect::Send { peer, head, body: Arc::new(body) });
+        self.want_pull(peer, effects);
+    }
+
+    pub(crate) fn on_equal(&mut self, peer: Peer, link: Nonce, effects: &mut Vec<Effect<W>>) {
+        if self.current(peer, link).is_some() && self.pulls.is_with(peer) {
+            self.end_pull(peer, effects);
+        }
+    }
+
+    pub(crate) fn on_sums<S: Store>(
+        &mut self,
+        store: &mut S,
+        (peer, link): (Peer, Nonce),
+        body: &[u8],
+        effects: &mut Vec<Effect<W>>,
+    ) {
+        if self.current(peer, link).is_none() || !self.pulls.is_with(peer) {
+            return;
+        }
+        let Ok(sums) = Reader::new(body).sums() else {
+            self.abandon(peer, DownReason::Malformed, effects);
+            return;
+        };
+        let mut wanted = BucketSet::new();
+        for (bucket, _) in sums.into_iter().filter(|(bucket, sum)| !self.digest.agrees(*bucket, *sum)) {
+            wanted.insert(bucket);
+        }
+        self.fetch(store, peer, wanted, Some(0), effects);
+    }
+
+    /// Asks for the next stretch of the wanted buckets, or ends the pull.
+    fn fetch<S: Store>(
+        &mut self,
+        store: &mut S,
+        peer: Peer,
+        wanted: BucketSet,
+        from: Option<KeyHash>,
+        effects: &mut Vec<Effect<W>>,
+    ) {
+        let from = from.and_then(|from| first_wanted(&wanted, from));
+        let (Some(from), Some(up)) = (from, self.links.get(&peer).and_then(|link| link.up())) else {
+            self.end_pull(peer, effects);
+            return;
+        };
+        let mut stretch = Stretch::new(self.config.limits);
+        let to = walk(store, &wanted, from, None, &mut |entry| stretch.note(entry));
+        let mut body = Vec::new();
+        wanted.encode(&mut body);
+        stretch.encode(&self.origins, &mut body);
+        let head = Head::Pull { link: up.theirs, from, to }.encode();
+        effects.push(Effect::Send { peer, head, body: Arc::new(body) });
+        self.pulls.stage = Stage::Fetching { wanted, to };
+    }
+
+    pub(crate) fn on_pull<S: Store>(
+        &mut self,
+        store: &mut S,
+        (peer, link): (Peer, Nonce),
+        (from, to): (KeyHash, Option<KeyHash>),
+        body: &[u8],
+        effects: &mut Vec<Effect<W>>,
+    ) {
+        let Some(theirs) = self.current(peer, link).map(|up| up.theirs) else { return };
+        let Ok((wanted, had)) = self.read_pull(body) else {
+            self.abandon(peer, DownReason::Malformed, effects);
+            return;
+        };
+        let mut chunk = Stretch::new(self.config.limits);
+        let next = walk(store, &wanted, from, to, &mut |entry| {
+            let stamp = entry.stamp();
+            if had.contains(&(entry.hash(), stamp.version, stamp.kind)) {
+                chunk.pass()
+            } else {
+                chunk.take(entry)
+            }
+        });
+        let mut body = Vec::new();
+        chunk.encode(&self.origins, &mut body);
+        let head = Head::Chunk { link: theirs, next }.encode();
+        effects.push(Effect::Send { peer, head, body: Arc::new(body) });
+    }
+
+    fn read_pull(&mut self, body: &[u8]) -> Result<(BucketSet, Noted), Garbled> {
+        let mut reader = Reader::new(body);
+        let wanted = reader.bucket_set()?;
+        let origins = self.intern_all(&reader.origins()?);
+        let mut had = HashSet::new();
+        while let Some((hash, entry)) = reader.noted()? {
+            had.insert((hash, entry.version(&origins)?, entry.kind));
+        }
+        Ok((wanted, had))
+    }
+
+    pub(crate) fn on_chunk<S: Store>(
+        &mut self,
+        store: &mut S,
+        now_ms: u64,
+        (peer, link, next): (Peer, Nonce, Option<KeyHash>),
+        body: &[u8],
+        budget: usize,
+        effects: &mut Vec<Effect<W>>,
+    ) -> Progress {
+        if self.current(peer, link).is_none() || !self.pulls.is_with(peer) {
+            return Progress::Done;
+        }
+        let Stage::Fetching { wanted, to } = std::mem::take(&mut self.pulls.stage) else { return Progress::Done };
+        let rest = next.or(to).and_then(|from| first_wanted(&wanted, from));
+        match rest {
+            Some(from) => self.fetch(store, peer, wanted, Some(from), effects),
+            None => self.pulls.stage = Stage::Fetching { wanted, to: None },
+        }
+        self.receive(store, now_ms, (peer, link, Then::PullOn { last: rest.is_none() }), body, budget, effects)
+    }
+
+    /// A chunk's entries are all in the store.
+    pub(crate) fn chunk_merged(&mut self, peer: Peer, last: bool, news: bool, effects: &mut Vec<Effect<W>>) {
+        if !self.pulls.is_with(peer) {
+            return;
+        }
+        self.pulls.news |= news;
+        if last {
+            self.end_pull(peer, effects);
+        }
+    }
+
+    /// All that the peer had when it was asked is here.
+    fn end_pull(&mut self, peer: Peer, effects: &mut Vec<Effect<W>>) {
+        self.pulls.queue.pop_front();
+        self.pulls.stage = Stage::Idle;
+        if let Some(link) = self.links.get_mut(&peer) {
+            let before = link.state();
+            if let Some(up) = link.up_mut() {
+                up.pulled = true;
+                effects.push(send(peer, &Head::Pulled { link: up.theirs }));
+            }
+            announce(peer, before, link.state(), effects);
+        }
+        if std::mem::take(&mut self.pulls.news) {
+            self.want_pull_from_all(effects);
+        }
+        self.start_pull(effects);
+    }
+
+    pub(crate) fn on_pulled(&mut self, peer: Peer, link: Nonce, effects: &mut Vec<Effect<W>>) {
+        let Some(link) = self.links.get_mut(&peer).filter(|known| known.own == link) else { return };
+        let before = link.state();
+        if let Some(up) = link.up_mut() {
+            up.served = true;
+        }
+        announce(peer, before, link.state(), effects);
+    }
+}
+
+fn announce<W>(peer: Peer, before: LinkState, after: LinkState, effects: &mut Vec<Effect<W>>) {
+    if before != after && after == LinkState::Synced {
+        effects.push(Effect::Synced(peer));
+    }
+}
+
+/// The first hash, from this one on, that lies in a wanted bucket.
+fn first_wanted(wanted: &BucketSet, from: KeyHash) -> Option<KeyHash> {
+    let bucket = wanted.next(bucket_of(from))?;
+    bucket_start(bucket).map(|start| start.max(from))
+}
+
+/// Shows the entries of the wanted buckets from `from` to before `to`. Returns where to go on if `visit` has had enough
+/// before that, and `None` at the end.
+fn walk<S: Store>(
+    store: &mut S,
+    wanted: &BucketSet,
+    from: KeyHash,
+    to: Option<KeyHash>,
+    visit: &mut dyn FnMut(&dyn Entry) -> Flow,
+) -> Option<KeyHash> {
+    let mut position = first_wanted(wanted, from);
+    while let Some(start) = position.filter(|start| to.is_none_or(|to| *start < to)) {
+        let bucket = bucket_of(start);
+        let end = bucket_start(bucket + 1);
+        let end = [end, to].into_iter().flatten().min();
+        let (mut enough, mut beyond) = (false, false);
+        let next = store.scan(start, &mut |entry| {
+            beyond = end.is_some_and(|end| entry.hash() >= end);
+            if beyond {
+                return Flow::Enough;
+            }
+            let flow = visit(entry);
+            enough |= flow == Flow::Enough;
+            flow
+        });
+        // On within this bucket, or with the next one that is wanted, or there is nothing more at all.
+        let next = if enough { next } else { end.filter(|_| beyond) };
+        position = next.and_then(|next| first_wanted(wanted, next));
+        if enough {
+            return position.filter(|position| to.is_none_or(|to| *position < to));
+        }
+    }
+    None
+}
+
+/// Entries, or notes of them, gathered for a message.
+struct Stretch {
+    limits: Limits,
+    writers: Vec<Origin>,
+    entries: Vec<u8>,
+    visited: usize,
+}
+
+impl Stretch {
+    fn new(limits: Limits) -> Self {
+        Stretch { limits, writers: Vec::new(), entries: Vec::new(), visited: 0 }
+    }
+
+    /// The entry itself, for a chunk.
+    fn take(&mut self, entry: &dyn Entry) -> Flow {
+        let (stamp, place) = (entry.stamp(), self.place(entry));
+        let hlc = stamp.version.hlc;
+        wire::put_entry(&mut self.entries, stamp.kind, place, hlc, |out| entry.encode(out));
+        self.pass()
+    }
+
+    /// Only its hash and version, for a pull.
+    fn note(&mut self, entry: &dyn Entry) -> Flow {
+        let (stamp, place) = (entry.stamp(), self.place(entry));
+        wire::put_noted(&mut self.entries, stamp.kind, place, stamp.version.hlc, entry.hash());
+        self.pass()
+    }
+
+    /// An entry that is not wanted costs time all the same.
+    fn pass(&mut self) -> Flow {
+        self.visited += 1;
+        let full = self.entries.len() >= self.limits.chunk_bytes_max;
+        let enough = full || self.visited >= self.limits.chunk_entries_max;
+        if enough {
+            Flow::Enough
+        } else {
+            Flow::More
+        }
+    }
+
+    fn place(&mut self, entry: &dyn Entry) -> u16 {
+        let origin = entry.stamp().version.origin;
+        let place = self.writers.iter().position(|known| *known == origin).unwrap_or_else(|| {
+            self.writers.push(origin);
+            self.writers.len() - 1
+        });
+        // There are no more writers than entries: `chunk_entries_max` and those that share the last one's hash.
+        place as u16
+    }
+
+    fn encode(&self, origins: &Origins, out: &mut Vec<u8>) {
+        let writers: Vec<_> = self.writers.iter().filter_map(|origin| origins.get(*origin)).collect();
+        debug_assert_eq!(writers.len(), self.writers.len(), "every version in the store has a known origin");
+        wire::put_origins(out, writers.into_iter());
+        out.extend(&self.entries);
+    }
+}
+
+const _: () = assert!(BUCKETS <= u16::MAX as usize + 1, "a bucket's number fits 16 bits in a message");

@@ -1,0 +1,500 @@
+//! Messages between servers, as bytes. Nothing outside this crate looks into them.
+//!
+//! A message is a *head* of a few bytes and a *body*. All integers are little-endian. `docs/protocol.md` says who sends
+//! what when; this module says how it is written.
+//!
+//! ```text
+//! head           tag:u8 fields
+//! entries        origins entry*               body of Batch and Chunk
+//! bucket sums    (bucket:u16 sums:2*u64)*     body of Sums
+//! wants          buckets:512 origins note*    body of Pull
+//! origins        count:u16 (incarnation:u64 node_len:u16 node)*
+//! entry          kind:u8 origin:u16 hlc:u64 len:u32 payload
+//! note           an entry whose payload is hash:u32
+//! ```
+
+use crate::digest::{Bucket, BucketSet, Sums, BUCKET_SET_BYTES};
+use crate::effect::Refusal;
+use crate::store::{KeyHash, Kind};
+use crate::version::{Incarnation, Version, Writer};
+
+/// The version of this protocol. Servers link only with their like.
+pub const PROTOCOL: u16 = 1;
+
+/// A random-looking number that one side of a link has chosen for it. Never 0.
+pub type Nonce = u64;
+
+/// What both tables must have in common to link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableShape {
+    /// The host's number for the table's type.
+    pub table_type: u8,
+    /// The key's position in a record, counted from 1.
+    pub keypos: u32,
+}
+
+/// A message's head. `link` is always the nonce that the *receiver* chose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// Asks for a link, or answers such a request.
+    Hello {
+        /// [`PROTOCOL`] of the sender.
+        protocol: u16,
+        /// The nonce that the sender chose for this link.
+        nonce: Nonce,
+        /// The receiver's nonce, if the sender knows it; else 0.
+        echo: Nonce,
+        /// The sender's table.
+        shape: TableShape,
+        /// The sender.
+        writer: Writer,
+    },
+    /// The answer to a `Hello` with which there can be no link.
+    Refuse {
+        /// The nonce of that `Hello`.
+        nonce: Nonce,
+        /// Why.
+        reason: Refusal,
+    },
+    /// Writes of the sender; its body has the entries.
+    Batch {
+        /// Receiver's nonce.
+        link: Nonce,
+        /// 1 for the first batch on this link, then one more each.
+        seq: u64,
+    },
+    /// All batches up to `seq` have been applied.
+    Ack {
+        /// Receiver's nonce.
+        link: Nonce,
+        /// The last batch applied.
+        seq: u64,
+    },
+    /// Asks whether the receiver's table is like the sender's.
+    Compare {
+        /// Receiver's nonce.
+        link: Nonce,
+        /// The total of the sender's digest.
+        total: Sums,
+    },
+    /// The answer to a `Compare`: it is.
+    Equal {
+        /// Receiver's nonce.
+        link: Nonce,
+    },
+    /// The answer to a `Compare`: it is not; the body has the sums of the sender's digest.
+    Sums {
+        /// Receiver's nonce.
+        link: Nonce,
+    },
+    /// Asks for a chunk of the receiver's table; the body has the buckets wanted and the versions that the sender has.
+    Pull {
+        /// Receiver's nonce.
+        link: Nonce,
+        /// The least hash wanted.
+        from: KeyHash,
+        /// The least hash not wanted; none if all are, from there on.
+        to: Option<KeyHash>,
+    },
+    /// The answer to a `Pull`; its body has the entries.
+    Chunk {
+        /// Receiver's nonce.
+        link: Nonce,
+        /// Where to go on, if this is not all that was asked for.
+        next: Option<KeyHash>,
+    },
+    /// The sender has pulled all that the receiver had.
+    Pulled {
+        /// Receiver's nonce.
+        link: Nonce,
+    },
+    /// The sender has dropped the link.
+    Drop {
+        /// Receiver's nonce.
+        link: Nonce,
+    },
+}
+
+/// The bytes are no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Garbled;
+
+impl Head {
+    /// The head's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32);
+        match self {
+            Head::Hello { protocol, nonce, echo, shape, writer } => {
+                // The version comes first and stays there, so that any version can be told from any other.
+                out.push(1);
+                out.extend(protocol.to_le_bytes());
+                out.extend(nonce.to_le_bytes());
+                out.extend(echo.to_le_bytes());
+                out.push(shape.table_type);
+                out.extend(shape.keypos.to_le_bytes());
+                put_writer(&mut out, writer);
+            }
+            Head::Refuse { nonce, reason } => {
+                out.push(2);
+                out.extend(nonce.to_le_bytes());
+                out.push(refusal_code(*reason));
+            }
+            Head::Batch { link, seq } => put_pair(&mut out, 3, *link, *seq),
+            Head::Ack { link, seq } => put_pair(&mut out, 4, *link, *seq),
+            Head::Compare { link, total } => {
+                put_pair(&mut out, 5, *link, total.records);
+                out.extend(total.tombstones.to_le_bytes());
+            }
+            Head::Equal { link } => put_link(&mut out, 6, *link),
+            Head::Sums { link } => put_link(&mut out, 7, *link),
+            Head::Pull { link, from, to } => {
+                put_link(&mut out, 8, *link);
+                out.extend(from.to_le_bytes());
+                put_option(&mut out, *to);
+            }
+            Head::Chunk { link, next } => {
+                put_link(&mut out, 9, *link);
+                put_option(&mut out, *next);
+            }
+            Head::Pulled { link } => put_link(&mut out, 10, *link),
+            Head::Drop { link } => put_link(&mut out, 11, *link),
+        }
+        out
+    }
+
+    /// Reads a head.
+    ///
+    /// # Errors
+    /// [`Garbled`] if the bytes are not exactly a head. A `Hello` of another protocol version is read as far as its
+    /// nonce, whatever follows.
+    pub fn decode(bytes: &[u8]) -> Result<Head, Garbled> {
+        let mut reader = Reader::new(bytes);
+        let head = match reader.u8()? {
+            1 => return Self::decode_hello(reader),
+            2 => Head::Refuse { nonce: reader.u64()?, reason: refusal_of(reader.u8()?)? },
+            3 => Head::Batch { link: reader.u64()?, seq: reader.u64()? },
+            4 => Head::Ack { link: reader.u64()?, seq: reader.u64()? },
+            5 => Head::Compare { link: reader.u64()?, total: reader.bucket_sums()? },
+            6 => Head::Equal { link: reader.u64()? },
+            7 => Head::Sums { link: reader.u64()? },
+            8 => Head::Pull { link: reader.u64()?, from: reader.u32()?, to: reader.option()? },
+            9 => Head::Chunk { link: reader.u64()?, next: reader.option()? },
+            10 => Head::Pulled { link: reader.u64()? },
+            11 => Head::Drop { link: reader.u64()? },
+            _ => return Err(Garbled),
+        };
+        reader.end().map(|()| head)
+    }
+
+    fn decode_hello(mut reader: Reader<'_>) -> Result<Head, Garbled> {
+        let protocol = reader.u16()?;
+        let nonce = reader.u64()?;
+        if protocol != PROTOCOL {
+            let shape = TableShape { table_type: 0, keypos: 0 };
+            let writer = Writer { incarnation: 0, node: Vec::new() };
+            return Ok(Head::Hello { protocol, nonce, echo: 0, shape, writer });
+        }
+        let echo = reader.u64()?;
+        let shape = TableShape { table_type: reader.u8()?, keypos: reader.u32()? };
+        let writer = reader.writer()?;
+        reader.end().map(|()| Head::Hello { protocol, nonce, echo, shape, writer })
+    }
+}
+
+fn put_link(out: &mut Vec<u8>, tag: u8, link: Nonce) {
+    out.push(tag);
+    out.extend(link.to_le_bytes());
+}
+
+fn put_pair(out: &mut Vec<u8>, tag: u8, link: Nonce, seq: u64) {
+    put_link(out, tag, link);
+    out.extend(seq.to_le_bytes());
+}
+
+fn put_option(out: &mut Vec<u8>, hash: Option<KeyHash>) {
+    out.push(u8::from(hash.is_some()));
+    out.extend(hash.unwrap_or(0).to_le_bytes());
+}
+
+fn refusal_code(reason: Refusal) -> u8 {
+    match reason {
+        Refusal::ProtocolVersion => 1,
+        Refusal::TableType => 2,
+        Refusal::KeyPosition => 3,
+    }
+}
+
+fn refusal_of(code: u8) -> Result<Refusal, Garbled> {
+    match code {
+        1 => Ok(Refusal::ProtocolVersion),
+        2 => Ok(Refusal::TableType),
+        3 => Ok(Refusal::KeyPosition),
+        _ => Err(Garbled),
+    }
+}
+
+fn put_writer(out: &mut Vec<u8>, writer: &Writer) {
+    out.extend(writer.incarnation.to_le_bytes());
+    // A node's name is an atom: 255 characters, at most 1,020 bytes.
+    let node = writer.node.get(..usize::from(u16::MAX)).unwrap_or(&writer.node);
+    out.extend((node.len() as u16).to_le_bytes());
+    out.extend(node);
+}
+
+/// Begins a body: the writers that its entries refer to by their place in this list.
+pub fn put_origins<'a>(out: &mut Vec<u8>, writers: impl ExactSizeIterator<Item = &'a Writer>) {
+    out.extend((writers.len() as u16).to_le_bytes());
+    for writer in writers {
+        put_writer(out, writer);
+    }
+}
+
+/// Appends an entry's fixed part and its payload, which `encode` appends.
+pub fn put_entry(out: &mut Vec<u8>, kind: Kind, origin: u16, hlc: u64, encode: impl FnOnce(&mut Vec<u8>)) {
+    out.push(match kind {
+        Kind::Record => 0,
+        Kind::Tombstone => 1,
+    });
+    out.extend(origin.to_le_bytes());
+    out.extend(hlc.to_le_bytes());
+    let len_at = out.len();
+    out.extend([0; 4]);
+    encode(out);
+    // A payload is below 4 GiB: it was one term, and the sender's body is bounded far below that.
+    let len = (out.len() - len_at - 4) as u32;
+    if let Some(place) = out.get_mut(len_at..len_at + 4) {
+        place.copy_from_slice(&len.to_le_bytes());
+    }
+}
+
+/// Appends a note of an entry: all of its fixed part, and its hash instead of a payload.
+pub fn put_noted(out: &mut Vec<u8>, kind: Kind, origin: u16, hlc: u64, hash: KeyHash) {
+    put_entry(out, kind, origin, hlc, |out| out.extend(hash.to_le_bytes()));
+}
+
+/// Appends the sums of a digest's buckets.
+pub fn put_sums(out: &mut Vec<u8>, sums: impl Iterator<Item = (Bucket, Sums)>) {
+    for (bucket, sums) in sums {
+        out.extend((bucket as u16).to_le_bytes());
+        out.extend(sums.records.to_le_bytes());
+        out.extend(sums.tombstones.to_le_bytes());
+    }
+}
+
+/// An entry as it stands in a body. `origin` is a place in the body's list of writers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawEntry<'a> {
+    /// Record or tombstone.
+    pub kind: Kind,
+    /// The writer's place in the body's list.
+    pub origin: u16,
+    /// The clock's part of the version.
+    pub hlc: u64,
+    /// What the store encoded.
+    pub payload: &'a [u8],
+}
+
+impl RawEntry<'_> {
+    /// The entry's version, its writer looked up in the interned list of the body's writers.
+    ///
+    /// # Errors
+    /// [`Garbled`] if the body has no such writer.
+    pub fn version(&self, origins: &[crate::version::Origin]) -> Result<Version, Garbled> {
+        let origin = *origins.get(usize::from(self.origin)).ok_or(Garbled)?;
+        Ok(Version { hlc: self.hlc, origin })
+    }
+}
+
+/// Reads bytes from front to back; never past the end.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Starts at the first byte.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Reader { rest: bytes }
+    }
+
+    /// What has not been read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The body's list of writers.
+    ///
+    /// # Errors
+    /// [`Garbled`] if it is cut short.
+    pub fn origins(&mut self) -> Result<Vec<Writer>, Garbled> {
+        let count = self.u16()?;
+        (0..count).map(|_| self.writer()).collect()
+    }
+
+    /// The next entry, none at the end.
+    ///
+    /// # Errors
+    /// [`Garbled`] if it is cut short or of no kind.
+    pub fn entry(&mut self) -> Result<Option<RawEntry<'a>>, Garbled> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let kind = match self.u8()? {
+            0 => Kind::Record,
+            1 => Kind::Tombstone,
+            _ => return Err(Garbled),
+        };
+        let origin = self.u16()?;
+        let hlc = self.u64()?;
+        let len = self.u32()?;
+        let payload = self.take(len as usize)?;
+        Ok(Some(RawEntry { kind, origin, hlc, payload }))
+    }
+
+    /// The next note of an entry, and the entry's hash; none at the end.
+    ///
+    /// # Errors
+    /// [`Garbled`] if it is cut short or of no kind.
+    pub fn noted(&mut self) -> Result<Option<(KeyHash, RawEntry<'a>)>, Garbled> {
+        let Some(entry) = self.entry()? else { return Ok(None) };
+        let hash = entry.payload.try_into().map(KeyHash::from_le_bytes).map_err(|_| Garbled)?;
+        Ok(Some((hash, entry)))
+    }
+
+    /// A set of buckets.
+    ///
+    /// # Errors
+    /// [`Garbled`] if it is cut short.
+    pub fn bucket_set(&mut self) -> Result<BucketSet, Garbled> {
+        BucketSet::decode(self.take(BUCKET_SET_BYTES)?).ok_or(Garbled)
+    }
+
+    /// The sums of a digest's buckets, up to the end.
+    ///
+    /// # Errors
+    /// [`Garbled`] if the last is cut short.
+    pub fn sums(&mut self) -> Result<Vec<(Bucket, Sums)>, Garbled> {
+        let mut sums = Vec::with_capacity(self.rest.len() / 18);
+        while !self.rest.is_empty() {
+            sums.push((Bucket::from(self.u16()?), self.bucket_sums()?));
+        }
+        Ok(sums)
+    }
+
+    fn bucket_sums(&mut self) -> Result<Sums, Garbled> {
+        Ok(Sums { records: self.u64()?, tombstones: self.u64()? })
+    }
+
+    fn option(&mut self) -> Result<Option<KeyHash>, Garbled> {
+        let some = self.u8()? != 0;
+        let hash = self.u32()?;
+        Ok(some.then_some(hash))
+    }
+
+    fn writer(&mut self) -> Result<Writer, Garbled> {
+        let incarnation: Incarnation = self.u64()?;
+        let len = self.u16()?;
+        Ok(Writer { incarnation, node: self.take(usize::from(len))?.to_vec() })
+    }
+
+    fn end(&self) -> Result<(), Garbled> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(Garbled)
+        }
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], Garbled> {
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(Garbled)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Garbled> {
+        self.take(N)?.try_into().map_err(|_| Garbled)
+    }
+
+    fn u8(&mut self) -> Result<u8, Garbled> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    fn u16(&mut self) -> Result<u16, Garbled> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, Garbled> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Garbled> {
+        self.array().map(u64::from_le_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heads() -> Vec<Head> {
+        let writer = Writer { incarnation: 9, node: b"a@b".to_vec() };
+        let shape = TableShape { table_type: 2, keypos: 3 };
+        vec![
+            Head::Hello { protocol: PROTOCOL, nonce: 1, echo: 2, shape, writer },
+            Head::Refuse { nonce: 4, reason: Refusal::KeyPosition },
+            Head::Batch { link: 5, seq: 6 },
+            Head::Ack { link: 5, seq: 6 },
+            Head::Compare { link: 5, total: Sums { records: 6, tombstones: 7 } },
+            Head::Equal { link: 5 },
+            Head::Sums { link: 5 },
+            Head::Pull { link: 5, from: 7, to: Some(9) },
+            Head::Pull { link: 5, from: 7, to: None },
+            Head::Chunk { link: 5, next: None },
+            Head::Chunk { link: 5, next: Some(0) },
+            Head::Pulled { link: 5 },
+            Head::Drop { link: 5 },
+        ]
+    }
+
+    #[test]
+    fn every_head_is_read_as_it_was_written() {
+        for head in heads() {
+            assert_eq!(Head::decode(&head.encode()), Ok(head));
+        }
+    }
+
+    #[test]
+    fn a_head_cut_short_or_with_a_tail_is_garbled() {
+        for head in heads() {
+            let mut bytes = head.encode();
+            for len in 0..bytes.len() {
+                assert_eq!(Head::decode(bytes.get(..len).unwrap_or_default()), Err(Garbled), "{head:?} cut to {len}");
+            }
+            bytes.push(0);
+            assert_eq!(Head::decode(&bytes), Err(Garbled), "{head:?} with a tail");
+        }
+    }
+
+    #[test]
+    fn a_hello_of_another_version_is_read_up_to_its_nonce() {
+        let mut bytes = vec![1];
+        bytes.extend(99_u16.to_le_bytes());
+        bytes.extend(5_u64.to_le_bytes());
+        bytes.extend(b"whatever comes later");
+        assert!(matches!(Head::decode(&bytes), Ok(Head::Hello { protocol: 99, nonce: 5, .. })));
+    }
+
+    #[test]
+    fn a_body_is_read_as_it_was_written() {
+        let writers = [Writer { incarnation: 1, node: b"x".to_vec() }, Writer { incarnation: 2, node: Vec::new() }];
+        let mut body = Vec::new();
+        put_origins(&mut body, writers.iter());
+        put_entry(&mut body, Kind::Record, 1, 77, |out| out.extend(b"record"));
+        put_entry(&mut body, Kind::Tombstone, 0, 78, |_| {});
+        let mut reader = Reader::new(&body);
+        assert_eq!(reader.origins(), Ok(writers.to_vec()));
+        assert_eq!(reader.entry(), Ok(Some(RawEntry { kind: Kind::Record, origin: 1, hlc: 77, payload: b"record" })));
+        assert_eq!(reader.entry(), Ok(Some(RawEntry { kind: Kind::Tombstone, origin: 0, hlc: 78, payload: b"" })));
+        assert_eq!(reader.entry(), Ok(None));
+    }
+}

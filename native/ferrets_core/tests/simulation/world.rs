@@ -1,0 +1,468 @@
+//! The scheduler: picks what happens next, carries out effects, checks the invariants.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use ferrets_core::effect::{Effect, Peer};
+use ferrets_core::link::LinkState;
+use ferrets_core::replica::{Config, Limits, Progress, Replica, Write, Written};
+use ferrets_core::store::{Kind, Stamp};
+use ferrets_core::version::{Incarnation, Writer};
+use ferrets_core::wire::TableShape;
+
+use crate::map_store::{encode, Key, MapStore, Value};
+use crate::network::{Network, Parcel, ServerId};
+
+const KEYS: u8 = 12;
+const TTL_MS: u64 = 3_600_000;
+const SHAPE: TableShape = TableShape { table_type: 1, keypos: 1 };
+
+#[derive(Debug)]
+pub struct Plan {
+    pub replicas: RangeInclusive<usize>,
+    pub crashes: bool,
+    pub steps: usize,
+}
+
+/// How often each thing has happened: a scheduler that never cuts a link proves nothing.
+#[derive(Debug, Default, Clone)]
+pub struct Totals {
+    pub writes: u64,
+    pub delivered: u64,
+    pub cuts: u64,
+    pub heals: u64,
+    pub crashes: u64,
+    pub replies: u64,
+    pub slices: u64,
+    pub races: u64,
+}
+
+impl Totals {
+    pub fn add(&mut self, other: &Totals) {
+        self.writes += other.writes;
+        self.delivered += other.delivered;
+        self.cuts += other.cuts;
+        self.heals += other.heals;
+        self.crashes += other.crashes;
+        self.replies += other.replies;
+        self.slices += other.slices;
+        self.races += other.races;
+    }
+
+    pub fn has_seen_everything(&self, plan: &Plan) -> bool {
+        let common = [self.writes, self.delivered, self.cuts, self.heals, self.replies, self.slices, self.races];
+        common.iter().all(|count| *count > 0) && (self.crashes > 0) == plan.crashes
+    }
+}
+
+/// A version that means the same on every replica.
+type Global = (u64, Incarnation, bool);
+
+struct Server {
+    id: ServerId,
+    replica: Replica<u64>,
+    store: MapStore,
+    skew_ms: u64,
+    flush_wanted: bool,
+    busy: bool,
+}
+
+struct Waiting {
+    server: ServerId,
+    key: Key,
+    version: Global,
+}
+
+pub struct World {
+    rng: fastrand::Rng,
+    plan_crashes: bool,
+    steps: usize,
+    now_ms: u64,
+    servers: Vec<Server>,
+    network: Network,
+    next_id: ServerId,
+    waiting: BTreeMap<u64, Waiting>,
+    next_waiter: u64,
+    /// Every write ever made that a living server has or had to keep: its version, its value, and who held it.
+    newest: BTreeMap<Key, (Global, Value)>,
+    acknowledged: Vec<(Key, Global, BTreeSet<ServerId>)>,
+    totals: Totals,
+    story: Option<Vec<String>>,
+}
+
+type Outcome = Result<(), String>;
+
+impl World {
+    pub fn new(seed: u64, plan: &Plan, tell: bool) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let count = rng.usize(plan.replicas.clone());
+        let mut world = World {
+            rng,
+            plan_crashes: plan.crashes,
+            steps: plan.steps,
+            now_ms: 10_000_000,
+            servers: Vec::new(),
+            network: Network::default(),
+            next_id: 1,
+            waiting: BTreeMap::new(),
+            next_waiter: 1,
+            newest: BTreeMap::new(),
+            acknowledged: Vec::new(),
+            totals: Totals::default(),
+            story: tell.then(Vec::new),
+        };
+        for _ in 0..count {
+            world.start_server();
+        }
+        world
+    }
+
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    pub fn story(&self) -> &[String] {
+        self.story.as_deref().unwrap_or_default()
+    }
+
+    /// Lets things happen, heals everything, waits for rest, and compares.
+    pub fn run(&mut self) -> Outcome {
+        for _ in 0..self.steps {
+            self.step()?;
+        }
+        self.heal_everything()?;
+        self.come_to_rest()?;
+        self.compare()?;
+        self.let_tombstones_expire()
+    }
+
+    fn tell(&mut self, line: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.story {
+            story.push(line());
+        }
+    }
+
+    fn start_server(&mut self) -> usize {
+        let id = self.next_id;
+        self.next_id += 1;
+        let incarnation = self.rng.u64(1..);
+        let skew_ms = self.rng.u64(0..3_600_000);
+        let config = Config {
+            writer: Writer { incarnation, node: format!("n{id}").into_bytes() },
+            shape: SHAPE,
+            tombstone_ttl_ms: TTL_MS,
+            // So small that most syncs and some flushes take several messages.
+            limits: Limits { batch_bytes_max: 100, chunk_bytes_max: 60, chunk_entries_max: 3 },
+        };
+        let replica = Replica::new(config);
+        let store = MapStore::default();
+        self.servers.push(Server { id, replica, store, skew_ms, flush_wanted: false, busy: false });
+        self.tell(|| format!("server {id} starts, {skew_ms} ms ahead"));
+        self.servers.len() - 1
+    }
+
+    fn step(&mut self) -> Outcome {
+        self.now_ms += self.rng.u64(0..3);
+        let at = self.rng.usize(0..self.servers.len());
+        match self.rng.u32(0..100) {
+            0..=29 => self.write(at),
+            30..=79 => self.deliver_something()?,
+            80..=89 => self.flush(at)?,
+            90..=91 => self.cut_something(),
+            92..=95 => self.link_something()?,
+            96..=97 => self.tick(at),
+            98 if self.plan_crashes && self.rng.u32(0..3) == 0 => self.restart(at),
+            _ => self.work(at)?,
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, at: usize) {
+        let key = self.rng.u8(0..KEYS);
+        let value = self.rng.u32(..);
+        let kind = if self.rng.u32(0..3) == 0 { Kind::Tombstone } else { Kind::Record };
+        let waiter = self.next_waiter;
+        self.next_waiter += 1;
+        let now = self.now_ms;
+        let server = &mut self.servers[at];
+        let payload = server.replica.is_linked().then(|| encode(key, value));
+        let write = Write { kind, item: (key, value), payload };
+        let written = server.replica.write(&mut server.store, now + server.skew_ms, [write], Some(waiter));
+        let (id, version) = (server.id, global_of(server, key).expect("just written"));
+        if let Written::Logged { flush } = written {
+            server.flush_wanted |= flush;
+            self.waiting.insert(waiter, Waiting { server: id, key, version });
+        } else {
+            self.acknowledged.push((key, version, BTreeSet::from([id])));
+        }
+        self.totals.writes += 1;
+        let newest = self.newest.entry(key).or_insert((version, value));
+        self.totals.races += u64::from(newest.0 > version);
+        if version > newest.0 {
+            *newest = (version, value);
+        }
+        self.tell(|| format!("server {id} writes {kind:?} {key} as {version:?}: {written:?}"));
+    }
+
+    fn flush(&mut self, at: usize) -> Outcome {
+        let server = &mut self.servers[at];
+        if !std::mem::take(&mut server.flush_wanted) {
+            return Ok(());
+        }
+        let mut effects = Vec::new();
+        server.replica.flush(&mut effects);
+        self.carry_out(at, effects)
+    }
+
+    fn deliver_something(&mut self) -> Outcome {
+        let ways = self.network.busy();
+        let Some(way) = self.rng.choice(&ways).copied() else { return Ok(()) };
+        self.deliver(way)
+    }
+
+    fn deliver(&mut self, (from, to): (ServerId, ServerId)) -> Outcome {
+        let Some(at) = self.find(to) else { return Err(format!("a message to the dead server {to}")) };
+        while self.servers[at].busy {
+            self.work(at)?;
+        }
+        let Some(parcel) = self.network.deliver((from, to)) else { return Ok(()) };
+        self.totals.delivered += 1;
+        let budget = self.rng.usize(1..6);
+        let now = self.now_ms + self.servers[at].skew_ms;
+        let server = &mut self.servers[at];
+        let mut effects = Vec::new();
+        match &parcel {
+            Parcel::Down => server.replica.peer_down(Peer(from), &mut effects),
+            Parcel::Message { head, body } => {
+                let message = (head.as_slice(), body.as_slice());
+                let replica = &mut server.replica;
+                let progress = replica.message(&mut server.store, now, Peer(from), message, budget, &mut effects);
+                server.busy = progress == Progress::More;
+            }
+        }
+        self.tell(|| format!("{from} -> {to}: {}", describe(&parcel)));
+        self.carry_out(at, effects)
+    }
+
+    fn work(&mut self, at: usize) -> Outcome {
+        let now = self.now_ms + self.servers[at].skew_ms;
+        let server = &mut self.servers[at];
+        if !server.busy {
+            return Ok(());
+        }
+        let mut effects = Vec::new();
+        server.busy = server.replica.work(&mut server.store, now, 2, &mut effects) == Progress::More;
+        self.totals.slices += 1;
+        self.carry_out(at, effects)
+    }
+
+    fn tick(&mut self, at: usize) {
+        let now = self.now_ms + self.servers[at].skew_ms;
+        let server = &mut self.servers[at];
+        while server.replica.tick(&mut server.store, now, 10) == Progress::More {}
+    }
+
+    fn cut_something(&mut self) {
+        let (a, b) = self.some_pair();
+        self.network.cut(a, b, &mut self.rng);
+        self.totals.cuts += 1;
+        self.tell(|| format!("{a} -/- {b} cut"));
+    }
+
+    /// Heals a pair and has one side, or both, link.
+    fn link_something(&mut self) -> Outcome {
+        let (a, b) = self.some_pair();
+        self.totals.heals += u64::from(self.network.is_cut(a, b));
+        self.network.heal(a, b);
+        self.tell(|| format!("{a} --- {b} linked"));
+        self.peer_up(a, b)?;
+        if self.rng.bool() {
+            self.peer_up(b, a)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn peer_up(&mut self, here: ServerId, there: ServerId) -> Outcome {
+        let Some(at) = self.find(here) else { return Ok(()) };
+        let mut effects = Vec::new();
+        self.servers[at].replica.peer_up(Peer(there), &mut effects);
+        self.carry_out(at, effects)
+    }
+
+    /// `kill -9` and an empty server in its place.
+    fn restart(&mut self, at: usize) {
+        let dead = self.servers.swap_remove(at);
+        let others: Vec<ServerId> = self.servers.iter().map(|server| server.id).collect();
+        self.network.kill(dead.id, &others, &mut self.rng);
+        self.waiting.retain(|_, waiting| waiting.server != dead.id);
+        self.totals.crashes += 1;
+        self.tell(|| format!("server {} is killed", dead.id));
+        self.start_server();
+    }
+
+    fn carry_out(&mut self, at: usize, effects: Vec<Effect<u64>>) -> Outcome {
+        let from = self.servers[at].id;
+        for effect in effects {
+            match effect {
+                Effect::Send { peer, head, body } => {
+                    if self.find(peer.0).is_some() {
+                        self.network.send(from, peer.0, Parcel::Message { head, body });
+                    }
+                }
+                Effect::Reply(waiters) => {
+                    for waiter in waiters {
+                        self.check_reply(at, waiter)?;
+                    }
+                }
+                Effect::LinkUp(_) | Effect::LinkDown(..) | Effect::Synced(_) => {
+                    self.tell(|| format!("server {from}: {effect:?}"));
+                }
+                Effect::Refused(..) => return Err(format!("server {from}: {effect:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Acknowledged means everywhere: every linked server has this version of the key, or a newer one.
+    fn check_reply(&mut self, at: usize, waiter: u64) -> Outcome {
+        let server = &self.servers[at];
+        let id = server.id;
+        let Some(waiting) = self.waiting.remove(&waiter) else { return Err(format!("waiter {waiter} served twice")) };
+        let mut holders = BTreeSet::from([id]);
+        for peer in server.replica.status().peers {
+            let Some(there) = self.find(peer.peer.0).filter(|_| peer.state != LinkState::Opening) else { continue };
+            let has = global_of(&self.servers[there], waiting.key);
+            if has.is_none_or(|has| has < waiting.version) {
+                let (key, version) = (waiting.key, waiting.version);
+                return Err(format!("{id} acknowledges {key} as {version:?}, but {} has {has:?}", peer.peer.0));
+            }
+            holders.insert(peer.peer.0);
+        }
+        self.totals.replies += 1;
+        self.acknowledged.push((waiting.key, waiting.version, holders));
+        Ok(())
+    }
+
+    fn heal_everything(&mut self) -> Outcome {
+        for (a, b) in self.network.cut_pairs() {
+            self.network.heal(a, b);
+        }
+        self.tell(|| "all healed".to_owned());
+        // Every server learns of every cut before it links again, as a joining process sees to.
+        self.drain()?;
+        let ids: Vec<ServerId> = self.servers.iter().map(|server| server.id).collect();
+        for a in &ids {
+            for b in ids.iter().filter(|b| a < b) {
+                self.peer_up(*a, *b)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn come_to_rest(&mut self) -> Outcome {
+        self.drain()?;
+        for server in &self.servers {
+            let status = server.replica.status();
+            if status.peers.len() + 1 != self.servers.len()
+                || status.peers.iter().any(|peer| peer.state != LinkState::Synced)
+            {
+                return Err(format!("server {} is not synced with all: {:?}", server.id, status.peers));
+            }
+            if (status.log_entries, status.log_bytes) != (0, 0) {
+                return Err(format!("server {} still has a log: {status:?}", server.id));
+            }
+        }
+        match self.waiting.iter().next() {
+            Some((waiter, waiting)) => Err(format!("waiter {waiter} of server {} was forgotten", waiting.server)),
+            None => Ok(()),
+        }
+    }
+
+    fn drain(&mut self) -> Outcome {
+        for _ in 0..100_000 {
+            for at in 0..self.servers.len() {
+                self.flush(at)?;
+                self.work(at)?;
+            }
+            let ways = self.network.busy();
+            match self.rng.choice(&ways).copied() {
+                Some(way) => self.deliver(way)?,
+                None if self.servers.iter().all(|server| !server.busy && !server.flush_wanted) => return Ok(()),
+                None => {}
+            }
+        }
+        Err("the servers do not come to rest".to_owned())
+    }
+
+    fn compare(&mut self) -> Outcome {
+        let (first, others) = self.servers.split_first().expect("there are servers");
+        let expected = contents(first);
+        for other in others {
+            let found = contents(other);
+            if found != expected {
+                return Err(format!("{} has {expected:?}\n{} has {found:?}", first.id, other.id));
+            }
+        }
+        let alive: BTreeSet<ServerId> = self.servers.iter().map(|server| server.id).collect();
+        for (key, version, holders) in &self.acknowledged {
+            let survives = holders.iter().any(|holder| alive.contains(holder));
+            let has = expected.get(key).map(|(version, _)| *version);
+            if survives && has.is_none_or(|has| has < *version) {
+                return Err(format!("the acknowledged write {version:?} of {key} is lost: {has:?}"));
+            }
+        }
+        if !self.plan_crashes {
+            let newest: BTreeMap<_, _> = self.newest.iter().map(|(key, newest)| (*key, *newest)).collect();
+            if newest != expected {
+                return Err(format!("all have {expected:?}, but the newest writes were {newest:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn let_tombstones_expire(&mut self) -> Outcome {
+        self.now_ms += TTL_MS;
+        for at in 0..self.servers.len() {
+            self.tick(at);
+            let server = &self.servers[at];
+            let left = server.store.iter().filter(|(_, stamp, _)| stamp.kind == Kind::Tombstone).count();
+            if left > 0 || server.replica.status().tombstones > 0 {
+                return Err(format!("server {} keeps {left} tombstones for ever", server.id));
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, id: ServerId) -> Option<usize> {
+        self.servers.iter().position(|server| server.id == id)
+    }
+
+    fn some_pair(&mut self) -> (ServerId, ServerId) {
+        let a = self.rng.usize(0..self.servers.len());
+        let b = (a + self.rng.usize(1..self.servers.len())) % self.servers.len();
+        (self.servers[a].id, self.servers[b].id)
+    }
+}
+
+fn global(server: &Server, stamp: Stamp) -> Global {
+    let writer = server.replica.origins().get(stamp.version.origin).expect("a version's origin is known");
+    (stamp.version.hlc, writer.incarnation, stamp.kind == Kind::Tombstone)
+}
+
+fn global_of(server: &Server, key: Key) -> Option<Global> {
+    server.store.get(key).map(|(stamp, _)| global(server, stamp))
+}
+
+fn contents(server: &Server) -> BTreeMap<Key, (Global, Value)> {
+    server.store.iter().map(|(key, stamp, value)| (key, (global(server, stamp), value))).collect()
+}
+
+fn describe(parcel: &Parcel) -> String {
+    match parcel {
+        Parcel::Down => "down".to_owned(),
+        Parcel::Message { head, body } => {
+            format!("{:?}, body of {} bytes", ferrets_core::wire::Head::decode(head), body.len())
+        }
+    }
+}
