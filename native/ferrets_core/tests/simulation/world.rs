@@ -171,7 +171,7 @@ impl World {
             90..=91 => self.cut_something(),
             92..=95 => self.link_something()?,
             96..=97 => self.tick(at),
-            98 if self.plan_crashes && self.rng.u32(0..3) == 0 => self.restart(at),
+            98 if self.plan_crashes && self.rng.u32(0..3) == 0 => self.kill(at),
             _ => self.work(at)?,
         }
         Ok(())
@@ -290,15 +290,17 @@ impl World {
         self.carry_out(at, effects)
     }
 
-    /// `kill -9` and an empty server in its place.
-    fn restart(&mut self, at: usize) {
+    /// `kill -9`, and an empty server in its place, or none.
+    fn kill(&mut self, at: usize) {
         let dead = self.servers.swap_remove(at);
         let others: Vec<ServerId> = self.servers.iter().map(|server| server.id).collect();
         self.network.kill(dead.id, &others, &mut self.rng);
         self.waiting.retain(|_, waiting| waiting.server != dead.id);
         self.totals.crashes += 1;
         self.tell(|| format!("server {} is killed", dead.id));
-        self.start_server();
+        if self.servers.len() < 2 || self.rng.bool() {
+            self.start_server();
+        }
     }
 
     fn carry_out(&mut self, at: usize, effects: Vec<Effect<u64>>) -> Outcome {

@@ -1,0 +1,171 @@
+//! What a link does with messages that no sound peer would send, or that went missing: cases that the simulated network,
+//! which is as faithful as Erlang distribution, does not bring about.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+#[path = "simulation/map_store.rs"]
+mod map_store;
+
+use ferrets_core::effect::{DownReason, Effect, Peer, Refusal};
+use ferrets_core::replica::{Config, Limits, Replica, Write, Written};
+use ferrets_core::store::Kind;
+use ferrets_core::version::Writer;
+use ferrets_core::wire::{Head, TableShape, PROTOCOL};
+use map_store::{encode, MapStore};
+
+const PEER: Peer = Peer(1);
+const SHAPE: TableShape = TableShape { table_type: 1, keypos: 1 };
+const NONCE: u64 = 4711;
+
+struct Host {
+    replica: Replica<u32>,
+    store: MapStore,
+}
+
+impl Host {
+    fn new() -> Self {
+        let config = Config {
+            writer: Writer { incarnation: 77, node: b"here".to_vec() },
+            shape: SHAPE,
+            tombstone_ttl_ms: 1000,
+            limits: Limits::default(),
+        };
+        Host { replica: Replica::new(config), store: MapStore::default() }
+    }
+
+    fn bytes(&mut self, head: &[u8], body: &[u8]) -> Vec<Effect<u32>> {
+        let mut effects = Vec::new();
+        self.replica.message(&mut self.store, 1, PEER, (head, body), 100, &mut effects);
+        effects
+    }
+
+    fn hear(&mut self, head: &Head) -> Vec<Effect<u32>> {
+        self.bytes(&head.encode(), &[])
+    }
+
+    /// Brings the link up; returns the nonce that this side has chosen.
+    fn link(&mut self) -> u64 {
+        let effects = self.hear(&hello(PROTOCOL, SHAPE));
+        assert!(effects.contains(&Effect::LinkUp(PEER)));
+        let answer = heads(&effects).into_iter().find_map(|head| match head {
+            Head::Hello { nonce, echo: NONCE, .. } => Some(nonce),
+            _ => None,
+        });
+        answer.expect("an answer that echoes the nonce")
+    }
+
+    fn write(&mut self, waiter: u32) -> Written {
+        let payload = self.replica.is_linked().then(|| encode(1, 2));
+        let write = Write { kind: Kind::Record, item: (1, 2), payload };
+        self.replica.write(&mut self.store, 1, [write], Some(waiter))
+    }
+}
+
+fn hello(protocol: u16, shape: TableShape) -> Head {
+    let writer = Writer { incarnation: 5, node: b"there".to_vec() };
+    Head::Hello { protocol, nonce: NONCE, echo: 0, shape, writer }
+}
+
+fn heads(effects: &[Effect<u32>]) -> Vec<Head> {
+    let sent = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { head, .. } => Some(Head::decode(head).expect("a sound head")),
+        _ => None,
+    });
+    sent.collect()
+}
+
+#[test]
+fn a_gap_in_the_batches_drops_the_link_and_opens_another() {
+    let mut host = Host::new();
+    let link = host.link();
+    let effects = host.hear(&Head::Batch { link, seq: 2 });
+    assert!(effects.contains(&Effect::LinkDown(PEER, DownReason::Gap)));
+    let sent = heads(&effects);
+    assert_eq!(sent.first(), Some(&Head::Drop { link: NONCE }));
+    assert!(matches!(sent.last(), Some(Head::Hello { nonce, echo: 0, .. }) if *nonce != link));
+}
+
+#[test]
+fn a_message_of_another_link_changes_nothing() {
+    let mut host = Host::new();
+    let link = host.link();
+    assert_eq!(host.write(1), Written::Logged { flush: true });
+    let mut effects = Vec::new();
+    host.replica.flush(&mut effects);
+    let stale = link ^ 1;
+    let before = host.store.get(1);
+    for head in [
+        Head::Batch { link: stale, seq: 1 },
+        Head::Ack { link: stale, seq: 1 },
+        Head::Pulled { link: stale },
+        Head::Drop { link: stale },
+        Head::Equal { link: stale },
+        Head::Sums { link: stale },
+        Head::Pull { link: stale, from: 0, to: None },
+        Head::Chunk { link: stale, next: None },
+    ] {
+        assert_eq!(host.hear(&head), vec![], "{head:?}");
+    }
+    assert_eq!((host.store.get(1), host.store.iter().count()), (before, 1));
+    assert_eq!(host.hear(&Head::Ack { link, seq: 1 }), vec![Effect::Reply(vec![1])]);
+}
+
+#[test]
+fn another_protocol_or_table_is_refused_and_both_sides_know() {
+    let other_type = TableShape { table_type: 2, ..SHAPE };
+    let other_keypos = TableShape { keypos: 2, ..SHAPE };
+    for (greeting, reason) in [
+        (hello(PROTOCOL + 1, SHAPE), Refusal::ProtocolVersion),
+        (hello(PROTOCOL, other_type), Refusal::TableType),
+        (hello(PROTOCOL, other_keypos), Refusal::KeyPosition),
+    ] {
+        let mut host = Host::new();
+        let effects = host.hear(&greeting);
+        assert_eq!(heads(&effects), vec![Head::Refuse { nonce: NONCE, reason }]);
+        assert!(effects.contains(&Effect::Refused(PEER, reason)));
+        assert_eq!(host.write(1), Written::Done, "nothing is linked");
+    }
+}
+
+#[test]
+fn a_refusal_ends_the_opening_link() {
+    let mut host = Host::new();
+    let mut effects = Vec::new();
+    host.replica.peer_up(PEER, &mut effects);
+    let Some(Head::Hello { nonce, .. }) = heads(&effects).pop() else { panic!("a Hello") };
+    let effects = host.hear(&Head::Refuse { nonce, reason: Refusal::TableType });
+    assert_eq!(effects, vec![Effect::Refused(PEER, Refusal::TableType)]);
+    assert!(host.replica.status().peers.is_empty());
+}
+
+#[test]
+fn garbage_drops_the_link_and_nobody_waits_for_the_peer() {
+    let garbled_body = |link| (Head::Batch { link, seq: 1 }.encode(), b"\x01\x00 no list of writers".to_vec());
+    let beyond = |link| (Head::Ack { link, seq: 9 }.encode(), Vec::new());
+    let no_head = |_| (b"\xff\xff".to_vec(), Vec::new());
+    let cases: [&dyn Fn(u64) -> (Vec<u8>, Vec<u8>); 3] = [&garbled_body, &beyond, &no_head];
+    for case in cases {
+        let mut host = Host::new();
+        let link = host.link();
+        host.write(1);
+        host.replica.flush(&mut Vec::new());
+        let (head, body) = case(link);
+        let effects = host.bytes(&head, &body);
+        assert!(effects.contains(&Effect::LinkDown(PEER, DownReason::Malformed)), "{effects:?}");
+        assert!(effects.contains(&Effect::Reply(vec![1])), "{effects:?}");
+    }
+}
+
+#[test]
+fn a_barrier_waits_for_what_is_under_way_and_only_for_that() {
+    let mut host = Host::new();
+    let link = host.link();
+    let mut effects = Vec::new();
+    host.replica.barrier(8, &mut effects);
+    assert_eq!(effects, vec![Effect::Reply(vec![8])]);
+    host.write(1);
+    effects.clear();
+    host.replica.barrier(9, &mut effects);
+    assert_eq!(effects, vec![]);
+    host.replica.flush(&mut effects);
+    assert_eq!(host.hear(&Head::Ack { link, seq: 1 }), vec![Effect::Reply(vec![1, 9])]);
+}
