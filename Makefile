@@ -3,6 +3,11 @@
 # rustup's folder is not in every shell's PATH.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
+# rebar3 colours even a log file, unless the terminal cannot.
+ifndef MAKE_TERMOUT
+export TERM := dumb
+endif
+
 .PHONY: help build demo test check setup clean
 
 help:
