@@ -17,9 +17,9 @@
 -define(ABI, 1).
 
 -type error() ::
-    {native_library_missing, #{path := file:filename(), reason := string()}}
-    | {native_library_stale, #{path := file:filename(), expected := pos_integer(), found => pos_integer()}}
-    | {native_library_refused, #{path := file:filename(), reason := term()}}.
+    {native_library_missing, #{path := file:filename_all(), reason := string()}}
+    | {native_library_stale, #{path := file:filename_all(), expected := pos_integer(), found => pos_integer()}}
+    | {native_library_refused, #{path := file:filename_all(), reason := term()}}.
 
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, error()}.
 start(_Type, _Arguments) ->
@@ -54,7 +54,7 @@ check_library() ->
 %% Why `ferrets_nif' did not load its library: its own attempt has only left a line in the log. A second attempt in the
 %% name of this module must fail too, and tells a library that cannot be opened from one that can, which must then be
 %% one that refused the ABI number.
--spec explain(file:filename()) -> error().
+-spec explain(file:filename_all()) -> error().
 explain(Path) ->
     case erlang:load_nif(Path, ?ABI) of
         {error, {load_failed, Text}} -> {native_library_missing, #{path => Path, reason => Text}};
@@ -62,6 +62,6 @@ explain(Path) ->
         Other -> {native_library_refused, #{path => Path, reason => Other}}
     end.
 
--spec path() -> file:filename().
+-spec path() -> file:filename_all().
 path() ->
     filename:join(code:priv_dir(ferrets), "ferrets_nif").

@@ -54,5 +54,6 @@ slice(Tab, #write{op = Op, todo = {check, Rest, Whole}} = Write) ->
 slice(Tab, #write{tag = Tag, op = Op, todo = {apply, Rest}}) ->
     case ferrets_write:apply_slice(Tab, Op, Rest, Tag) of
         {more, More} -> {todo, {apply, More}};
-        Done -> Done
+        ok -> ok;
+        wait -> wait
     end.

@@ -9,7 +9,7 @@
 %%% Requests of one process to one server arrive in their order. A request to a node that is not connected connects.
 -module(ferrets_request).
 
--export([open/1, send/2, close/1, wait/2, wait_all/2]).
+-export([open/1, send/2, close/1, answer/2, wait/2, wait_all/2]).
 
 -export_type([id/0, answer/1, timeout_or_deadline/0]).
 
@@ -35,6 +35,12 @@ send(Server, Question) ->
 -spec close(id()) -> ok.
 close(Id) ->
     true = erlang:demonitor(Id, [flush]),
+    ok.
+
+%% The asker may be gone, with its node or without: `noconnect', lest an answer to the dead should dial.
+-spec answer(id(), term()) -> ok.
+answer(Id, Answer) ->
+    _ = erlang:send(Id, {[alias | Id], Answer}, [noconnect]),
     ok.
 
 %% Waits for the answer. After `timeout' the request is still under way and may be waited for again.

@@ -147,16 +147,20 @@ handle_request({write, Op, Argument}, Tag, #state{backlog = Backlog} = State) wh
 handle_request(barrier, Tag, State) ->
     run(ferrets_nif:barrier(State#state.handle, Tag), State);
 handle_request(ping, Tag, State) ->
-    answer(Tag, pong, State);
+    ferrets_request:answer(Tag, pong),
+    State;
 handle_request(nodes, Tag, State) ->
-    answer(Tag, linked_nodes(State), State);
+    ferrets_request:answer(Tag, linked_nodes(State)),
+    State;
 handle_request(links, Tag, State) ->
-    answer(Tag, ferrets_peers:all(State#state.peers), State);
+    ferrets_request:answer(Tag, ferrets_peers:all(State#state.peers)),
+    State;
 handle_request({link, Pid}, Tag, State) when is_pid(Pid), Pid =/= self() ->
     {Peer, State1} = intern(Pid, State),
     case ferrets_peers:state(Peer, State1#state.peers) of
         synced ->
-            answer(Tag, ok, State1);
+            ferrets_request:answer(Tag, ok),
+            State1;
         _ ->
             State2 = State1#state{peers = ferrets_peers:wait(Peer, Tag, State1#state.peers)},
             run(ferrets_nif:peer_up(State2#state.handle, Peer), State2)
@@ -173,19 +177,14 @@ work_backlog(#state{tab = Tab, backlog = Backlog} = State) ->
         false ->
             {Answer, Rest} = ferrets_backlog:work(Tab, Backlog),
             _ = ferrets_backlog:is_empty(Rest) orelse (self() ! ferrets_backlog),
-            answer_write(Answer, State#state{backlog = Rest})
+            answer_write(Answer),
+            State#state{backlog = Rest}
     end.
 
--spec answer_write(ferrets_backlog:answer(), state()) -> state().
-answer_write(later, State) -> State;
-answer_write({answer, Tag, ok}, State) -> answer(Tag, ok, State);
-answer_write({answer, Tag, badarg}, State) -> answer(Tag, {ferrets_refused, badarg, self()}, State).
-
-%% The asker may be gone, with its node or without: `noconnect', lest an answer to the dead should dial.
--spec answer(ferrets_request:id(), term(), state()) -> state().
-answer(Tag, Answer, State) ->
-    _ = erlang:send(Tag, {[alias | Tag], Answer}, [noconnect]),
-    State.
+-spec answer_write(ferrets_backlog:answer()) -> ok.
+answer_write(later) -> ok;
+answer_write({answer, Tag, ok}) -> ferrets_request:answer(Tag, ok);
+answer_write({answer, Tag, badarg}) -> ferrets_request:answer(Tag, {ferrets_refused, badarg, self()}).
 
 %% ---------------------------------------------------------------- effects
 
@@ -200,7 +199,8 @@ run(Effects, State) ->
 
 -spec run_one(ferrets_nif:effect(), state()) -> state().
 run_one({reply, Tags}, State) ->
-    lists:foldl(fun(Tag, Acc) -> answer(Tag, ok, Acc) end, State, Tags);
+    answer_all(Tags, ok),
+    State;
 run_one({send, Peer, Head, Body}, State) ->
     send(ferrets_peers:pid(Peer, State#state.peers), Head, Body),
     State;
@@ -232,7 +232,12 @@ change_link({link_down, Peer, Reason}, Pid, State) ->
     ?LOG_WARNING(#{
         what => ferrets_link_down, table => State#state.tab, remote_pid => Pid, remote_node => node(Pid), reason => Reason
     }),
-    answer_waiting(Peer, {error, {link_down, Reason}}, set_link(Peer, closed, State));
+    State1 = set_link(Peer, closed, State),
+    case Reason of
+        %% The library opens a new link in the same breath: who waits for the sync goes on waiting.
+        _ when Reason =:= gap; Reason =:= relinked -> State1;
+        _ -> answer_waiting(Peer, {error, {link_down, Reason}}, State1)
+    end;
 change_link({refused, Peer, Reason}, Pid, State) ->
     ?LOG_ERROR(#{
         what => ferrets_link_refused, table => State#state.tab, remote_pid => Pid, remote_node => node(Pid), reason => Reason
@@ -246,11 +251,12 @@ set_link(Peer, Link, State) ->
 -spec answer_waiting(ferrets_nif:peer(), term(), state()) -> state().
 answer_waiting(Peer, Answer, State) ->
     {Waiting, Peers} = ferrets_peers:take_waiting(Peer, State#state.peers),
-    answer_all(Waiting, Answer, State#state{peers = Peers}).
+    answer_all(Waiting, Answer),
+    State#state{peers = Peers}.
 
--spec answer_all([ferrets_request:id()], term(), state()) -> state().
-answer_all(Tags, Answer, State) ->
-    lists:foldl(fun(Tag, Acc) -> answer(Tag, Answer, Acc) end, State, Tags).
+-spec answer_all([ferrets_request:id()], term()) -> ok.
+answer_all(Tags, Answer) ->
+    lists:foreach(fun(Tag) -> ferrets_request:answer(Tag, Answer) end, Tags).
 
 %% ---------------------------------------------------------------- peers
 
@@ -262,10 +268,10 @@ intern(Pid, State) ->
 -spec handle_gone(ferrets_peers:gone(), pid(), term(), state()) -> state().
 handle_gone(#{peer := Peer, was_linked := WasLinked, waiting := Waiting}, Pid, Reason, State) ->
     State1 = run(ferrets_nif:peer_down(State#state.handle, Peer), State),
-    State2 = answer_all(Waiting, {error, {server_down, Reason}}, State1),
+    answer_all(Waiting, {error, {server_down, Reason}}),
     case WasLinked of
-        true -> lost(Pid, Reason, State2);
-        false -> State2
+        true -> lost(Pid, Reason, State1);
+        false -> State1
     end.
 
 -spec lost(pid(), term(), state()) -> state().

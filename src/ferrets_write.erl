@@ -99,8 +99,8 @@ request_local(Tab, Op, Argument) ->
         Server ->
             Tag = ferrets_request:open(Server),
             case apply_tagged(Tab, Op, Argument, Tag) of
-                ok -> Tag ! {[alias | Tag], ok};
-                wait -> wait
+                ok -> ferrets_request:answer(Tag, ok);
+                wait -> ok
             end,
             Tag
     end.
@@ -130,7 +130,8 @@ check_all(Tab, Op, Argument) ->
 apply_all(Tab, Op, Argument, Tag) ->
     case apply_slice(Tab, Op, Argument, Tag) of
         {more, Rest} -> apply_all(Tab, Op, Rest, Tag);
-        Done -> Done
+        ok -> ok;
+        wait -> wait
     end.
 
 -spec check_slice(atom(), op(), argument()) -> ok | {more, argument()}.

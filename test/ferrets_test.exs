@@ -1,6 +1,8 @@
 defmodule FerretsTest do
   use ExUnit.Case, async: true
 
+  @moduletag :capture_log
+
   doctest Ferrets
 
   test "a table stands in a supervision tree and is started again" do
