@@ -1,1 +1,36 @@
-//! The NIF library of Ferrets.
+//! The NIF library of Ferrets: Erlang terms in and out, term arenas, the store.
+//!
+//! [`nif_table`], [`nif_read`] and [`nif_write`] are what Erlang calls. [`registry`] finds a [`table`] by name; [`read`] and
+//! [`walk`] read it, a [`store::Writer`] changes it. Records live in [`page`]s, the [`index`] finds them by hash, the
+//! [`order`] by key. [`pool`] explains why readers need no reference counts, [`beam`] is the only place that calls the VM.
+
+mod beam;
+mod engine;
+mod index;
+mod nif_read;
+mod nif_table;
+mod nif_write;
+mod order;
+mod page;
+mod pool;
+mod read;
+mod reaper;
+mod registry;
+mod slice;
+mod store;
+mod table;
+mod walk;
+
+use rustler::{Env, Term};
+
+/// The number of the interface between `ferrets_nif.erl` and this library. Raised by both sides together whenever a
+/// call's name, arity, arguments or meaning change.
+const ABI: u32 = 1;
+
+/// Refuses to load for another ABI. The VM refuses by itself to load the library a second time, since it has no
+/// upgrade callback: tables stay as they are.
+fn load(_env: Env<'_>, abi: Term<'_>) -> bool {
+    abi.decode::<u32>().is_ok_and(|abi| abi == ABI) && reaper::start()
+}
+
+rustler::init!("ferrets_nif", load = load);

@@ -1,0 +1,130 @@
+//! Arenas: process-independent environments in which the terms of many records live together.
+//!
+//! Nothing in an arena can be freed alone; the whole arena is. Terms go in and out by the VM's own copying
+//! (`enif_make_copy`), so any term may be stored. A large binary is shared with whoever else refers to it, and a
+//! sub-binary keeps the whole binary alive that it is a part of, as in `ets`.
+//!
+//! An arena does not know its terms' size: whoever fills it counts (see [`super::term::words`]).
+
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use rustler::sys::{
+    enif_alloc_env, enif_binary_to_term, enif_clear_env, enif_free_env, enif_make_copy, enif_make_tuple_from_array,
+    ErlNifEnv, ErlNifTerm,
+};
+use rustler::{Env, Term};
+
+/// A term in some arena. Says nothing about which one: whoever stores it keeps the two together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored(ErlNifTerm);
+
+impl Stored {
+    /// No term at all.
+    pub fn none() -> Self {
+        Stored(ErlNifTerm::default())
+    }
+
+    /// Whether this is [`Stored::none`].
+    pub fn is_none(self) -> bool {
+        self == Self::none()
+    }
+
+    /// A term that was found inside another term of the same arena.
+    pub fn within(term: Term<'_>) -> Self {
+        Stored(term.as_c_arg())
+    }
+}
+
+/// A process-independent environment, made when the first term goes in.
+#[derive(Debug)]
+pub struct Arena {
+    env: *mut ErlNifEnv,
+}
+
+// SAFETY: a process-independent environment belongs to no thread; the VM allows any thread to use and free it, as long
+// as one does so at a time. `&mut self` is needed for everything that changes it.
+unsafe impl Send for Arena {}
+
+// SAFETY: with `&self` an arena can only be read, by `view`. Reading terms and copying them out changes nothing in the
+// environment: the VM copies between heaps and, for what lies outside of heaps (large binaries, funs, external
+// identifiers, magic references), raises reference counts atomically. The one case in which copying writes to its source,
+// a binary that its owner may still append to, does not occur: the copy that `adopt` makes has lost that right.
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    /// An arena without terms; costs nothing.
+    pub const fn new() -> Self {
+        Arena { env: ptr::null_mut() }
+    }
+
+    fn env(&mut self) -> *mut ErlNifEnv {
+        if self.env.is_null() {
+            // SAFETY: has no precondition. The VM ends itself rather than to return null.
+            self.env = unsafe { enif_alloc_env() };
+        }
+        self.env
+    }
+
+    /// Copies a term into the arena.
+    pub fn adopt(&mut self, term: Term<'_>) -> Stored {
+        // SAFETY: `term` is alive by its lifetime, and the environment is ours alone by `&mut self`.
+        Stored(unsafe { enif_make_copy(self.env(), term.as_c_arg()) })
+    }
+
+    /// Looks at a term of this arena.
+    ///
+    /// # Safety
+    /// `stored` came from this arena, is not [`Stored::none`], and the arena has not been cleared since.
+    pub unsafe fn view(&self, stored: Stored) -> Term<'_> {
+        // SAFETY: by contract the term lives in this environment. It stays as long as the borrow does, since clearing
+        // and freeing take the arena mutably.
+        unsafe { Term::new(Env::new(self, self.env), stored.0) }
+    }
+
+    /// Makes a tuple of terms of this arena, so that all of them can be copied at one go.
+    ///
+    /// # Safety
+    /// As for [`Arena::view`], for each of `terms`.
+    pub unsafe fn gather(&mut self, terms: &[Stored]) -> Stored {
+        let raw: Vec<ErlNifTerm> = terms.iter().map(|stored| stored.0).collect();
+        // SAFETY: the array holds `raw.len()` terms of this environment, which `&mut self` makes ours alone.
+        Stored(unsafe { enif_make_tuple_from_array(self.env(), raw.as_ptr(), raw.len() as u32) })
+    }
+
+    /// Decodes the external term format into the arena. `None` if `bytes` is not exactly one term.
+    pub fn decode(&mut self, bytes: &[u8]) -> Option<Stored> {
+        let mut term = MaybeUninit::uninit();
+        // SAFETY: pointer and length are those of a slice; the environment is ours alone. Atoms may be created: peers
+        // are as trusted as any node of a cluster.
+        let read = unsafe { enif_binary_to_term(self.env(), bytes.as_ptr(), bytes.len(), term.as_mut_ptr(), 0) };
+        if read != bytes.len() || read == 0 {
+            return None;
+        }
+        // SAFETY: a result other than 0 says that the term has been written.
+        Some(Stored(unsafe { term.assume_init() }))
+    }
+
+    /// Frees all terms at once and keeps the environment.
+    pub fn clear(&mut self) {
+        if !self.env.is_null() {
+            // SAFETY: the environment is process-independent, and no term of it is borrowed, by `&mut self`.
+            unsafe { enif_clear_env(self.env) }
+        }
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        if !self.env.is_null() {
+            // SAFETY: made by `enif_alloc_env`, freed once, and nothing of it is borrowed any more.
+            unsafe { enif_free_env(self.env) }
+        }
+    }
+}
+
+impl Default for Arena {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,160 @@
+//! The hash of a key: equal on every node, and equal for keys that the table's type holds equal.
+//!
+//! It is `PHASH2` (27 bits, the same on all nodes and releases), spread over 32 bits by a multiplication that can be
+//! undone, so that 27 bits are enough to keep. An `ordered_set` compares by `==`, under which 1 and 1.0 are one key,
+//! also inside of tuples, lists and map values (not map keys): a key with a float in it is hashed by a copy in which
+//! each float without a fraction is the integer that it equals.
+
+use rustler::sys::{enif_make_map_put, enif_make_new_map, enif_make_tuple_from_array, ErlNifTerm, ErlNifTermType};
+use rustler::{Encoder, Env, Term};
+
+use super::term::{cell, cons, each_pair, element, float, nil, Elements, Pending};
+
+/// 2^32 divided by the golden ratio, and odd: multiplication by it is a permutation of the 32-bit numbers.
+const SPREAD: u32 = 0x9E37_79B1;
+
+/// The inverse of [`SPREAD`] modulo 2^32.
+const GATHER: u32 = inverse(SPREAD);
+
+/// Canonical copies replace what is nested deeper than this by an atom: such keys only share a hash.
+const DEPTH_MAX: usize = 200;
+
+/// The inverse of an odd number modulo 2^32, by Newton's iteration: each step doubles the bits that are right.
+const fn inverse(odd: u32) -> u32 {
+    let mut x = odd;
+    let mut step = 0;
+    while step < 5 {
+        x = x.wrapping_mul(2u32.wrapping_sub(odd.wrapping_mul(x)));
+        step += 1;
+    }
+    x
+}
+
+/// The 27 bits that a hash was made of.
+pub const fn kernel(hash: u32) -> u32 {
+    hash.wrapping_mul(GATHER)
+}
+
+/// The hash made of 27 bits.
+pub const fn spread(kernel: u32) -> u32 {
+    kernel.wrapping_mul(SPREAD)
+}
+
+/// Hashes a key of a table that compares by `=:=`.
+pub fn exact(key: Term<'_>) -> u32 {
+    spread(key.hash_phash2())
+}
+
+/// Hashes a key of a table that compares by `==`.
+pub fn by_value(key: Term<'_>) -> u32 {
+    if is_plain(key) {
+        exact(key)
+    } else {
+        exact(canonical(key, 0))
+    }
+}
+
+/// Whether the term holds no float, and no fun, which may have captured one.
+fn is_plain(key: Term<'_>) -> bool {
+    let mut pending = Pending::new();
+    let mut next = Some(key);
+    while let Some(term) = next.take().or_else(|| pending.pop()) {
+        match term.get_erl_type() {
+            ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT | ErlNifTermType::ERL_NIF_TERM_TYPE_FUN => return false,
+            ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => {
+                if let Some(elements) = Elements::of(term) {
+                    (0..elements.len()).filter_map(|i| elements.get(i)).for_each(|term| pending.push(term));
+                }
+            }
+            ErlNifTermType::ERL_NIF_TERM_TYPE_LIST => {
+                if let Some((head, tail)) = cell(term) {
+                    pending.push(tail);
+                    next = Some(head);
+                }
+            }
+            ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => each_pair(term, |key, value| {
+                pending.push(key);
+                pending.push(value);
+            }),
+            _ => {}
+        }
+    }
+    true
+}
+
+/// A copy in the same environment that is the same for all keys equal by `==`.
+fn canonical(term: Term<'_>, depth: usize) -> Term<'_> {
+    let env = term.get_env();
+    let deep = |term| canonical(term, depth + 1);
+    if depth > DEPTH_MAX {
+        return false.encode(env);
+    }
+    match term.get_erl_type() {
+        ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT => float(term).map_or(term, |value| number(env, value, term)),
+        // Two funs are equal if what they captured is, which the NIF interface does not show: all funs hash alike.
+        ErlNifTermType::ERL_NIF_TERM_TYPE_FUN => true.encode(env),
+        ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => {
+            let elements: Vec<ErlNifTerm> =
+                (1..).map_while(|i| element(term, i)).map(|term| deep(term).as_c_arg()).collect();
+            // SAFETY: the array holds that many terms, all of `env`.
+            unsafe {
+                let tuple = enif_make_tuple_from_array(env.as_c_arg(), elements.as_ptr(), elements.len() as u32);
+                Term::new(env, tuple)
+            }
+        }
+        ErlNifTermType::ERL_NIF_TERM_TYPE_LIST => {
+            let mut heads = Vec::new();
+            let mut rest = term;
+            while let Some((head, tail)) = cell(rest) {
+                heads.push(deep(head));
+                rest = tail;
+            }
+            let end = if rest.is_list() { nil(env) } else { deep(rest) };
+            heads.into_iter().rev().fold(end, |tail, head| cons(env, head, tail))
+        }
+        ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => {
+            // SAFETY: has no precondition but a live environment.
+            let mut copy = unsafe { enif_make_new_map(env.as_c_arg()) };
+            each_pair(term, |key, value| {
+                let (map, mut put) = (copy, copy);
+                // SAFETY: map, key and value are of `env`; the out-pointer is valid.
+                unsafe {
+                    enif_make_map_put(env.as_c_arg(), map, key.as_c_arg(), deep(value).as_c_arg(), &mut put);
+                }
+                copy = put;
+            });
+            // SAFETY: made in `env`.
+            unsafe { Term::new(env, copy) }
+        }
+        _ => term,
+    }
+}
+
+/// The integer that equals `value`, or `float` itself if there is none.
+fn number<'a>(env: Env<'a>, value: f64, float: Term<'a>) -> Term<'a> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if value != value.trunc() {
+        float
+    } else if value.abs() <= EXACT {
+        (value as i64).encode(env)
+    } else {
+        big_integer(env, value).unwrap_or(float)
+    }
+}
+
+/// The integer of a float beyond 2^53, by way of the external term format.
+fn big_integer(env: Env<'_>, value: f64) -> Option<Term<'_>> {
+    const VERSION: u8 = 131;
+    const SMALL_BIG_EXT: u8 = 110;
+    let bits = value.to_bits();
+    let exponent = ((bits >> 52) & 0x7FF) as usize - 1075;
+    let mantissa = u128::from((bits & ((1 << 52) - 1)) | (1 << 52)) << (exponent % 8);
+    let mut digits = vec![0u8; exponent / 8];
+    digits.extend(mantissa.to_le_bytes());
+    while digits.last() == Some(&0) {
+        digits.pop();
+    }
+    let mut external = vec![VERSION, SMALL_BIG_EXT, u8::try_from(digits.len()).ok()?, u8::from(value < 0.0)];
+    external.extend(digits);
+    env.binary_to_term(&external).map(|(term, _)| term)
+}

@@ -1,0 +1,290 @@
+//! Looking into terms: tuples' elements, size in words, external format.
+//!
+//! Terms may be nested without bound, so nothing here recurses.
+
+use std::cmp::Ordering;
+use std::mem::MaybeUninit;
+use std::slice;
+
+use rustler::sys::{
+    enif_compare, enif_get_double, enif_get_int64, enif_get_list_cell, enif_get_local_pid, enif_get_tuple,
+    enif_inspect_binary, enif_is_identical, enif_make_list_cell, enif_make_list_from_array, enif_map_iterator_create,
+    enif_map_iterator_destroy, enif_map_iterator_get_pair, enif_map_iterator_next, enif_release_binary,
+    enif_term_to_binary, ErlNifMapIteratorEntry, ErlNifTerm, ErlNifTermType,
+};
+use rustler::{Env, Term};
+
+/// The elements of a tuple, borrowed from it.
+#[derive(Clone, Copy)]
+pub struct Elements<'a> {
+    env: Env<'a>,
+    raw: &'a [ErlNifTerm],
+}
+
+impl<'a> Elements<'a> {
+    /// The elements of `term`, if it is a tuple.
+    pub fn of(term: Term<'a>) -> Option<Self> {
+        let mut arity = 0;
+        let mut array = std::ptr::null();
+        // SAFETY: `term` is alive; the two out-pointers are valid.
+        if unsafe { enif_get_tuple(term.get_env().as_c_arg(), term.as_c_arg(), &mut arity, &mut array) } == 0 {
+            return None;
+        }
+        let arity = usize::try_from(arity).ok()?;
+        if arity == 0 {
+            return Some(Elements { env: term.get_env(), raw: &[] });
+        }
+        // SAFETY: the VM has set `array` to the tuple's `arity` elements, which live as long as the tuple: for 'a.
+        Some(Elements { env: term.get_env(), raw: unsafe { slice::from_raw_parts(array, arity) } })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// The element at a position counted from 0.
+    pub fn get(&self, position: usize) -> Option<Term<'a>> {
+        // SAFETY: the element belongs to the environment of its tuple.
+        self.raw.get(position).map(|&raw| unsafe { Term::new(self.env, raw) })
+    }
+}
+
+/// The element of a tuple at a position counted from 1. `None` for what is no tuple or too short.
+pub fn element(term: Term<'_>, position: usize) -> Option<Term<'_>> {
+    Elements::of(term)?.get(position.checked_sub(1)?)
+}
+
+/// Compares as `==` and `<` do, under which 1 and 1.0 are equal.
+#[inline]
+pub fn compare(a: Term<'_>, b: Term<'_>) -> Ordering {
+    // SAFETY: both terms are alive, and are only read.
+    unsafe { enif_compare(a.as_c_arg(), b.as_c_arg()) }.cmp(&0)
+}
+
+/// Compares as `=:=` does.
+#[inline]
+pub fn is_identical(a: Term<'_>, b: Term<'_>) -> bool {
+    // SAFETY: both terms are alive, and are only read.
+    unsafe { enif_is_identical(a.as_c_arg(), b.as_c_arg()) != 0 }
+}
+
+/// Head and tail of a list cell; `None` for anything else, `[]` included.
+pub fn cell(term: Term<'_>) -> Option<(Term<'_>, Term<'_>)> {
+    let env = term.get_env();
+    let (mut head, mut tail) = (ErlNifTerm::default(), ErlNifTerm::default());
+    // SAFETY: `term` is alive; the two out-pointers are valid.
+    if unsafe { enif_get_list_cell(env.as_c_arg(), term.as_c_arg(), &mut head, &mut tail) } == 0 {
+        return None;
+    }
+    // SAFETY: head and tail belong to the environment of their cell.
+    Some(unsafe { (Term::new(env, head), Term::new(env, tail)) })
+}
+
+/// Makes a list of `terms`, which must be of `env`; others are copied into it.
+pub fn list<'a>(env: Env<'a>, terms: &[Term<'a>]) -> Term<'a> {
+    let raw: Vec<ErlNifTerm> = terms.iter().map(|term| term.in_env(env).as_c_arg()).collect();
+    // SAFETY: the array holds `raw.len()` terms of `env`.
+    unsafe { Term::new(env, enif_make_list_from_array(env.as_c_arg(), raw.as_ptr(), raw.len() as u32)) }
+}
+
+/// `[Head | Tail]`.
+pub fn cons<'a>(env: Env<'a>, head: Term<'a>, tail: Term<'a>) -> Term<'a> {
+    // SAFETY: both terms are of `env`, which 'a ties them to.
+    unsafe { Term::new(env, enif_make_list_cell(env.as_c_arg(), head.as_c_arg(), tail.as_c_arg())) }
+}
+
+/// `[]`.
+pub fn nil(env: Env<'_>) -> Term<'_> {
+    // SAFETY: an array of no elements is not read.
+    unsafe { Term::new(env, enif_make_list_from_array(env.as_c_arg(), std::ptr::null(), 0)) }
+}
+
+/// A float's value.
+pub fn float(term: Term<'_>) -> Option<f64> {
+    let mut value = 0.0;
+    // SAFETY: `term` is alive; the out-pointer is valid.
+    (unsafe { enif_get_double(term.get_env().as_c_arg(), term.as_c_arg(), &mut value) } != 0).then_some(value)
+}
+
+/// Shows each key and value of a map. Does nothing for other terms.
+pub fn each_pair<'a>(map: Term<'a>, mut show: impl FnMut(Term<'a>, Term<'a>)) {
+    let env = map.get_env();
+    let mut iterator = MaybeUninit::uninit();
+    let head = ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
+    // SAFETY: `map` is alive; the VM initialises the iterator if it answers other than 0.
+    if unsafe { enif_map_iterator_create(env.as_c_arg(), map.as_c_arg(), iterator.as_mut_ptr(), head) } == 0 {
+        return;
+    }
+    // SAFETY: initialised, as just checked.
+    let mut iterator = unsafe { iterator.assume_init() };
+    let (mut key, mut value) = (ErlNifTerm::default(), ErlNifTerm::default());
+    // SAFETY: the iterator is initialised and not yet destroyed; the out-pointers are valid.
+    while unsafe { enif_map_iterator_get_pair(env.as_c_arg(), &mut iterator, &mut key, &mut value) } != 0 {
+        // SAFETY: key and value belong to the environment of their map.
+        unsafe { show(Term::new(env, key), Term::new(env, value)) };
+        // SAFETY: as above.
+        unsafe { enif_map_iterator_next(env.as_c_arg(), &mut iterator) };
+    }
+    // SAFETY: created above, destroyed once.
+    unsafe { enif_map_iterator_destroy(env.as_c_arg(), &mut iterator) };
+}
+
+/// The words that a copy of the term takes in an arena. Exact but for big integers, funs and references, which the NIF
+/// interface does not let us look into: these are estimated. A binary of over 64 bytes counts as its reference only.
+///
+/// # Safety of use
+/// Takes the environment of `term` for the time of the call: `term` must not be in an arena that others read.
+pub fn words(term: Term<'_>) -> u32 {
+    let mut total: u64 = 0;
+    let mut pending = Pending::new();
+    let mut next = Some(term);
+    while let Some(term) = next.take().or_else(|| pending.pop()) {
+        match term.get_erl_type() {
+            ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => {
+                if let Some(elements) = Elements::of(term) {
+                    total += 1 + elements.len() as u64;
+                    (0..elements.len()).filter_map(|i| elements.get(i)).for_each(|term| pending.push(term));
+                }
+            }
+            ErlNifTermType::ERL_NIF_TERM_TYPE_LIST => {
+                if let Some((head, tail)) = cell(term) {
+                    total += 2;
+                    pending.push(tail);
+                    next = Some(head);
+                }
+            }
+            ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => {
+                let mut pairs = 0;
+                each_pair(term, |key, value| {
+                    pairs += 1;
+                    pending.push(key);
+                    pending.push(value);
+                });
+                total += map_words(pairs);
+            }
+            kind => total += leaf_words(term, kind),
+        }
+    }
+    u32::try_from(total).unwrap_or(u32::MAX)
+}
+
+/// Up to 32 keys: a header, a size, a tuple of keys, the values. Above, a tree of 16-way nodes with a cell per pair.
+fn map_words(pairs: u64) -> u64 {
+    if pairs <= 32 {
+        4 + 2 * pairs
+    } else {
+        3 + 3 * pairs + pairs / 4
+    }
+}
+
+fn leaf_words(term: Term<'_>, kind: ErlNifTermType) -> u64 {
+    match kind {
+        ErlNifTermType::ERL_NIF_TERM_TYPE_ATOM => 0,
+        ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT => 2,
+        ErlNifTermType::ERL_NIF_TERM_TYPE_INTEGER => integer_words(term),
+        ErlNifTermType::ERL_NIF_TERM_TYPE_BITSTRING => match binary_len(term) {
+            Some(len) if len <= 64 => 2 + (len as u64).div_ceil(8),
+            // A reference to the binary, and a view of a part of it.
+            _ => 6 + 5,
+        },
+        ErlNifTermType::ERL_NIF_TERM_TYPE_PID => {
+            let mut pid = MaybeUninit::uninit();
+            // SAFETY: `term` is alive; the out-pointer is valid and not read.
+            match unsafe { enif_get_local_pid(term.get_env().as_c_arg(), term.as_c_arg(), pid.as_mut_ptr()) } {
+                0 => 5,
+                _ => 0,
+            }
+        }
+        ErlNifTermType::ERL_NIF_TERM_TYPE_PORT => 4,
+        ErlNifTermType::ERL_NIF_TERM_TYPE_REFERENCE => 5,
+        _ => 8 + external_len(term) / 8,
+    }
+}
+
+fn integer_words(term: Term<'_>) -> u64 {
+    const SMALL: std::ops::Range<i64> = -(1 << 59)..(1 << 59);
+    let mut value = 0;
+    // SAFETY: `term` is alive; the out-pointer is valid.
+    if unsafe { enif_get_int64(term.get_env().as_c_arg(), term.as_c_arg(), &mut value) } == 0 {
+        2 + external_len(term) / 8
+    } else if SMALL.contains(&value) {
+        0
+    } else {
+        2
+    }
+}
+
+fn binary_len(term: Term<'_>) -> Option<usize> {
+    let mut binary = MaybeUninit::uninit();
+    // SAFETY: `term` is alive; the out-pointer is valid. What the VM may allocate to show an unaligned binary, it frees
+    // with the environment.
+    if unsafe { enif_inspect_binary(term.get_env().as_c_arg(), term.as_c_arg(), binary.as_mut_ptr()) } == 0 {
+        return None;
+    }
+    // SAFETY: initialised, as just checked.
+    Some(unsafe { binary.assume_init() }.size)
+}
+
+fn external_len(term: Term<'_>) -> u64 {
+    let mut out = Vec::new();
+    encode(term, &mut out);
+    out.len() as u64
+}
+
+/// Appends the term in the external term format.
+pub fn encode(term: Term<'_>, out: &mut Vec<u8>) {
+    let mut binary = MaybeUninit::uninit();
+    // SAFETY: `term` is alive, and is only read; the VM initialises the binary if it answers other than 0.
+    if unsafe { enif_term_to_binary(term.get_env().as_c_arg(), term.as_c_arg(), binary.as_mut_ptr()) } == 0 {
+        // The VM documents no case but lack of memory.
+        return;
+    }
+    // SAFETY: initialised, as just checked.
+    let mut binary = unsafe { binary.assume_init() };
+    // SAFETY: data and size describe the binary, which we own until it is released below.
+    out.extend_from_slice(unsafe { slice::from_raw_parts(binary.data, binary.size) });
+    // SAFETY: made by `enif_term_to_binary`, released once.
+    unsafe { enif_release_binary(&mut binary) };
+}
+
+/// A stack of terms yet to be looked at, which allocates for large terms only.
+pub struct Pending<'a> {
+    near: [Option<Term<'a>>; 32],
+    len: usize,
+    far: Vec<Term<'a>>,
+}
+
+impl<'a> Pending<'a> {
+    /// An empty stack.
+    pub fn new() -> Self {
+        Pending { near: [None; 32], len: 0, far: Vec::new() }
+    }
+
+    /// Adds a term.
+    pub fn push(&mut self, term: Term<'a>) {
+        match self.near.get_mut(self.len) {
+            Some(place) => {
+                *place = Some(term);
+                self.len += 1;
+            }
+            None => self.far.push(term),
+        }
+    }
+
+    /// Takes the term added last.
+    pub fn pop(&mut self) -> Option<Term<'a>> {
+        self.far.pop().or_else(|| {
+            self.len = self.len.checked_sub(1)?;
+            self.near[self.len]
+        })
+    }
+}
+
+/// The word that stands for the term. Equal words are equal terms; for atoms and local pids the reverse holds too, and
+/// the word means the same in every environment, for as long as the VM runs.
+pub fn word(term: Term<'_>) -> u64 {
+    // SAFETY: `ErlNifTerm` is a transparent wrapper of `usize`.
+    let word: usize = unsafe { std::mem::transmute(term.as_c_arg()) };
+    word as u64
+}

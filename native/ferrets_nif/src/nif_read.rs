@@ -1,0 +1,201 @@
+//! Reads, called by any process: `lookup, member, size, first, last, next, prev, scan`.
+
+use std::cell::RefCell;
+
+use rustler::{Encoder, Env, Term};
+
+use crate::beam::call::{nif, Answer, BadArg};
+use crate::beam::term::{cons, element, list, nil};
+use crate::index::Gone;
+use crate::read;
+use crate::registry;
+use crate::slice::Slice;
+use crate::table::{Table, TableId};
+use crate::walk::{self, Direction, Position, Step};
+
+mod atoms {
+    rustler::atoms! { end_of_table = "$end_of_table", start, done }
+}
+
+impl From<Gone> for BadArg {
+    fn from(_: Gone) -> Self {
+        BadArg
+    }
+}
+
+fn table(name: Term<'_>) -> Result<(&'static Table, TableId), BadArg> {
+    registry::find(name).ok_or(BadArg)
+}
+
+fn lookup<'a>(env: Env<'a>, [name, key]: [Term<'a>; 2]) -> Answer<'a> {
+    let (table, id) = table(name)?;
+    let found = read::find(table, id, key, |record| record.in_env(env))?;
+    Ok(found.map_or_else(|| nil(env), |record| cons(env, record, nil(env))))
+}
+
+fn member<'a>(env: Env<'a>, [name, key]: [Term<'a>; 2]) -> Answer<'a> {
+    let (table, id) = table(name)?;
+    Ok(read::find(table, id, key, |_| ())?.is_some().encode(env))
+}
+
+fn size<'a>(env: Env<'a>, [name]: [Term<'a>; 1]) -> Answer<'a> {
+    let (table, id) = table(name)?;
+    let records = table.figures.records.get();
+    if table.id() != id {
+        return Err(BadArg);
+    }
+    Ok(records.encode(env))
+}
+
+fn first<'a>(env: Env<'a>, [name]: [Term<'a>; 1]) -> Answer<'a> {
+    let (table, id) = table(name)?;
+    if id.is_ordered() {
+        neighbour(env, table, id, Direction::Up, None)
+    } else {
+        Ok(first_by_hash(env, table, id, 0)?)
+    }
+}
+
+fn last<'a>(env: Env<'a>, [name]: [Term<'a>; 1]) -> Answer<'a> {
+    let (table, id) = table(name)?;
+    if id.is_ordered() {
+        neighbour(env, table, id, Direction::Down, None)
+    } else {
+        Ok(first_by_hash(env, table, id, 0)?)
+    }
+}
+
+fn next<'a>(env: Env<'a>, [name, key]: [Term<'a>; 2]) -> Answer<'a> {
+    let (table, id) = table(name)?;
+    if id.is_ordered() {
+        neighbour(env, table, id, Direction::Up, Some(key))
+    } else {
+        next_by_hash(env, table, id, key)
+    }
+}
+
+fn prev<'a>(env: Env<'a>, [name, key]: [Term<'a>; 2]) -> Answer<'a> {
+    let (table, id) = table(name)?;
+    if id.is_ordered() {
+        neighbour(env, table, id, Direction::Down, Some(key))
+    } else {
+        next_by_hash(env, table, id, key)
+    }
+}
+
+fn neighbour<'a>(
+    env: Env<'a>,
+    table: &Table,
+    id: TableId,
+    direction: Direction,
+    beyond: Option<Term<'a>>,
+) -> Answer<'a> {
+    let mut found = atoms::end_of_table().encode(env);
+    walk::by_key(table, id, direction, beyond, |record| {
+        found = element(record, id.keypos()).unwrap_or(record).in_env(env);
+        (found, Step::Enough)
+    })?;
+    Ok(found)
+}
+
+fn first_by_hash<'a>(env: Env<'a>, table: &Table, id: TableId, from: u32) -> Result<Term<'a>, Gone> {
+    let keys = walk::least_hash(table, id, from, |key| key.in_env(env))?;
+    let least = keys.and_then(|(_, keys)| keys.into_iter().min_by(walk::compare_exactly));
+    Ok(least.unwrap_or_else(|| atoms::end_of_table().encode(env)))
+}
+
+/// The next key by hash; keys that share a hash are in the order of terms.
+fn next_by_hash<'a>(env: Env<'a>, table: &Table, id: TableId, key: Term<'a>) -> Answer<'a> {
+    read::find(table, id, key, |_| ())?.ok_or(BadArg)?;
+    let hash = id.hash(key);
+    if let Some((least, keys)) = walk::least_hash(table, id, hash, |key| key.in_env(env))? {
+        let above = keys.into_iter().filter(|other| least != hash || walk::compare_exactly(other, &key).is_gt());
+        if let Some(next) = above.min_by(walk::compare_exactly) {
+            return Ok(next);
+        }
+    }
+    match hash.checked_add(1) {
+        Some(above) => Ok(first_by_hash(env, table, id, above)?),
+        None => Ok(atoms::end_of_table().encode(env)),
+    }
+}
+
+fn scan<'a>(env: Env<'a>, [name, position]: [Term<'a>; 2]) -> Answer<'a> {
+    let (table, id) = table(name)?;
+    let slice = Slice::begin(env);
+    let (records, next) = if id.is_ordered() {
+        scan_by_key(env, table, id, position, &slice)?
+    } else {
+        scan_by_hash(env, table, id, position, &slice)?
+    };
+    Ok((list(env, &records), next).encode(env))
+}
+
+/// A position in the order of keys is `{Key}`, the key shown last.
+fn scan_by_key<'a>(
+    env: Env<'a>,
+    table: &Table,
+    id: TableId,
+    position: Term<'a>,
+    slice: &Slice<'a>,
+) -> Result<(Vec<Term<'a>>, Term<'a>), BadArg> {
+    let beyond = match element(position, 1) {
+        Some(key) => Some(key),
+        None if atoms::start() == position => None,
+        None => return Err(BadArg),
+    };
+    let mut records = Vec::new();
+    let mut next = position;
+    let is_done = walk::by_key(table, id, Direction::Up, beyond, |record| {
+        let record = record.in_env(env);
+        records.push(record);
+        next = element(record, id.keypos()).unwrap_or(record);
+        (next, if slice.is_over(records.len()) { Step::Enough } else { Step::More })
+    })?;
+    Ok((records, if is_done { atoms::done().encode(env) } else { (next,).encode(env) }))
+}
+
+/// A position in the order of hashes is an integer, the least hash that has not been shown.
+fn scan_by_hash<'a>(
+    env: Env<'a>,
+    table: &Table,
+    id: TableId,
+    position: Term<'a>,
+    slice: &Slice<'a>,
+) -> Result<(Vec<Term<'a>>, Term<'a>), BadArg> {
+    let mut from = match position.decode::<u32>() {
+        Ok(hash) => hash,
+        Err(_) if atoms::start() == position => 0,
+        Err(_) => return Err(BadArg),
+    };
+    let records: RefCell<Vec<Term<'a>>> = RefCell::default();
+    loop {
+        let kept = records.borrow().len();
+        let restart = || records.borrow_mut().truncate(kept);
+        let show = |record: Term<'_>| {
+            let mut records = records.borrow_mut();
+            records.push(record.in_env(env));
+            if slice.is_over(records.len()) {
+                Step::Enough
+            } else {
+                Step::More
+            }
+        };
+        match walk::by_hash(table, id, from, restart, show)? {
+            Position::End => return Ok((records.take(), atoms::done().encode(env))),
+            Position::At(hash) => from = hash,
+        }
+        if slice.is_over(0) {
+            return Ok((records.take(), from.encode(env)));
+        }
+    }
+}
+
+nif!("lookup", 2, lookup);
+nif!("member", 2, member);
+nif!("size", 1, size);
+nif!("first", 1, first);
+nif!("last", 1, last);
+nif!("next", 2, next);
+nif!("prev", 2, prev);
+nif!("scan", 2, scan);

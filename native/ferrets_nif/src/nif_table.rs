@@ -1,0 +1,94 @@
+//! A table's life: `abi, create, close`, and the store's part of `status`.
+
+use std::time::Duration;
+
+use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
+
+use crate::beam::call::{nif, Answer, BadArg};
+use crate::engine::Settings;
+use crate::registry;
+use crate::table::{Handle, Table, TableId, Type};
+use crate::ABI;
+
+mod atoms {
+    rustler::atoms! {
+        ok, error, already_exists, unsupported_type, set, ordered_set, bag, node, tombstone_ttl_ms, undefined,
+        size, memory, garbage, pages, tombstones
+    }
+}
+
+fn abi<'a>(env: Env<'a>, []: [Term<'a>; 0]) -> Answer<'a> {
+    Ok(ABI.encode(env))
+}
+
+fn create<'a>(env: Env<'a>, [name, kind, keypos, settings]: [Term<'a>; 4]) -> Answer<'a> {
+    if !name.is_atom() || atoms::undefined() == name {
+        return Err(BadArg);
+    }
+    let keypos = keypos.decode::<usize>().map_err(|_| BadArg)?;
+    if !(1..=TableId::KEYPOS_MAX).contains(&keypos) {
+        return Err(BadArg);
+    }
+    let settings = decode_settings(settings).ok_or(BadArg)?;
+    let kind = match kind {
+        kind if atoms::set() == kind => Type::Set,
+        kind if atoms::ordered_set() == kind => Type::OrderedSet,
+        kind if atoms::bag() == kind => return Ok(failure(env, atoms::unsupported_type())),
+        _ => return Err(BadArg),
+    };
+    if let Some((table, id)) = registry::find(name) {
+        if table.server(id).is_some_and(|server| server.is_alive(env)) {
+            return Ok(failure(env, atoms::already_exists()));
+        }
+        // Its server is dead, though the VM has not told us yet.
+        table.drop(id);
+    }
+    let handle = Table::open(env, name, kind, keypos, settings).map_err(|_| BadArg)?;
+    if !registry::publish(name, handle.table) {
+        handle.table.drop(handle.id);
+        return Ok(failure(env, atoms::already_exists()));
+    }
+    Ok((atoms::ok(), handle).encode(env))
+}
+
+fn failure(env: Env<'_>, reason: Atom) -> Term<'_> {
+    (atoms::error(), reason).encode(env)
+}
+
+fn decode_settings(settings: Term<'_>) -> Option<Settings> {
+    let node = settings.map_get(atoms::node()).ok()?.decode::<Binary>().ok()?;
+    let ttl_ms = settings.map_get(atoms::tombstone_ttl_ms()).ok()?.decode::<u64>().ok()?;
+    Some(Settings { node: node.as_slice().to_vec(), tombstone_ttl: Duration::from_millis(ttl_ms) })
+}
+
+fn close<'a>(env: Env<'a>, [handle]: [Term<'a>; 1]) -> Answer<'a> {
+    let handle = handle.decode::<ResourceArc<Handle>>().map_err(|_| BadArg)?;
+    handle.table.drop(handle.id);
+    Ok(atoms::ok().encode(env))
+}
+
+/// The store's part of `status/1`: names and figures.
+pub fn store_status(table: &Table) -> [(Atom, i64); 5] {
+    let figures = &table.figures;
+    [
+        (atoms::size(), figures.records.get()),
+        (atoms::memory(), figures.memory_words()),
+        (atoms::garbage(), figures.garbage_words.get()),
+        (atoms::pages(), figures.pages.get()),
+        (atoms::tombstones(), figures.tombstones.get()),
+    ]
+}
+
+fn status<'a>(env: Env<'a>, [handle]: [Term<'a>; 1]) -> Answer<'a> {
+    let handle = handle.decode::<ResourceArc<Handle>>().map_err(|_| BadArg)?;
+    let figures = store_status(handle.table);
+    if handle.table.id() != handle.id {
+        return Err(BadArg);
+    }
+    Term::map_from_pairs(env, &figures).map_err(|_| BadArg)
+}
+
+nif!("abi", 0, abi);
+nif!("create", 4, create);
+nif!("close", 1, close);
+nif!("status", 1, status);

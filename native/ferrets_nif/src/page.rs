@@ -1,0 +1,427 @@
+//! Pages: some hundred records that share a lock and an arena.
+//!
+//! A page has up to 256 slots; a slot holds a record or a tombstone, with its version and hash. A slot's number does not
+//! change as long as the entry stays in the page, not even when the page is compacted. In a page of an `ordered_set` a
+//! permutation of the slots gives the order of the keys. A page knows nothing of the index and the fences that point to
+//! it: [`crate::store`] keeps them in step.
+//!
+//! Invariants: `terms[slot]` is none or a term of this page's arena; it is a bare key where `tombstones` has the slot's
+//! bit, else a tuple with an element at `keypos`; `order` holds each used slot once, by ascending key, or nothing if the
+//! table is not ordered; `live_words + garbage_words` is what has been put into the arena.
+
+use ferrets_core::store::{Kind, Stamp};
+use ferrets_core::version::{Origin, Version};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use rustler::Term;
+
+use crate::beam::arena::{Arena, Stored};
+use crate::beam::term::{compare, element, words, Elements};
+use crate::pool::Shelf;
+use crate::table::TableId;
+
+/// How many slots a page has at most.
+pub const SLOTS_MAX: usize = 256;
+
+/// How many words of entries a page takes, unless it has only one: copying so much takes less than 200 us.
+pub const WORDS_MAX: u64 = 32 * 1024;
+
+/// Garbage below this is not worth a compaction.
+const GARBAGE_MIN: u64 = 512;
+
+/// All pages of all tables.
+static PAGES: Shelf<Page> = Shelf::new();
+
+/// The number of a page, of 24 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageNumber(pub u32);
+
+impl PageNumber {
+    /// The page with this number.
+    #[inline]
+    pub fn page(self) -> &'static Page {
+        PAGES.get(self.0)
+    }
+
+    /// A page nobody uses, opened for `owner`.
+    pub fn take(owner: TableId) -> Self {
+        let number = PageNumber(PAGES.take());
+        *number.page().write() = Body { owner, ..Body::default() };
+        number
+    }
+
+    /// Empties a page and gives it back. What hung in it is returned, to be freed wherever it does not matter.
+    pub fn give(self, mut body: RwLockWriteGuard<'_, Body>) -> Body {
+        let contents = std::mem::take(&mut *body);
+        drop(body);
+        PAGES.give(self.0);
+        contents
+    }
+}
+
+/// The shell of a page.
+#[derive(Default)]
+#[repr(align(64))]
+pub struct Page {
+    body: RwLock<Body>,
+}
+
+impl Page {
+    /// Locks the page for reading.
+    #[inline]
+    pub fn read(&self) -> RwLockReadGuard<'_, Body> {
+        self.body.read()
+    }
+
+    /// Locks the page for writing.
+    #[inline]
+    pub fn write(&self) -> RwLockWriteGuard<'_, Body> {
+        self.body.write()
+    }
+}
+
+/// What is known of an entry besides its term.
+#[derive(Clone, Copy, Debug)]
+pub struct Meta {
+    hlc: u64,
+    origin: u32,
+    /// The key's hash.
+    pub hash: u32,
+    /// The words that the term takes in the arena.
+    pub words: u32,
+}
+
+impl Meta {
+    /// Meta-data of an entry about to be stored.
+    pub fn new(version: Version, hash: u32, words: u32) -> Self {
+        Meta { hlc: version.hlc, origin: version.origin.0, hash, words }
+    }
+
+    /// The entry's version.
+    pub fn version(&self) -> Version {
+        Version { hlc: self.hlc, origin: Origin(self.origin) }
+    }
+}
+
+/// What a page consists of, under its lock.
+#[derive(Default)]
+#[repr(C)]
+pub struct Body {
+    owner: TableId,
+    terms: Vec<Stored>,
+    tombstones: Bits,
+    arena: Arena,
+    metas: Vec<Meta>,
+    order: Vec<u8>,
+    used: Bits,
+    len: u16,
+    records: u16,
+    live_words: u64,
+    garbage_words: u64,
+    /// The neighbours in the order of keys, in an `ordered_set`.
+    pub before: Option<PageNumber>,
+    /// See [`Body::before`].
+    pub after: Option<PageNumber>,
+    /// Whether the writer remembers that the page has room.
+    pub listed: bool,
+}
+
+/// An entry that was moved to another page.
+#[derive(Clone, Copy, Debug)]
+pub struct Move {
+    /// The key's hash.
+    pub hash: u32,
+    /// Its slot in the old page.
+    pub from: u8,
+    /// Its slot in the new one.
+    pub to: u8,
+}
+
+impl Body {
+    /// The table that the page belongs to.
+    #[inline]
+    pub fn owner(&self) -> TableId {
+        self.owner
+    }
+
+    /// How many slots are used.
+    pub fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// How many slots hold a record.
+    pub fn records(&self) -> usize {
+        usize::from(self.records)
+    }
+
+    /// Words of entries.
+    pub fn live_words(&self) -> u64 {
+        self.live_words
+    }
+
+    /// Words in the arena that nothing refers to any more.
+    pub fn garbage_words(&self) -> u64 {
+        self.garbage_words
+    }
+
+    /// Words that the page takes besides its arena's.
+    pub fn overhead_words(&self) -> u64 {
+        let bytes = self.terms.capacity() * size_of::<Stored>()
+            + self.metas.capacity() * size_of::<Meta>()
+            + self.order.capacity()
+            + size_of::<Page>();
+        (bytes / 8) as u64
+    }
+
+    #[inline]
+    fn term(&self, slot: u8) -> Option<Term<'_>> {
+        let stored = *self.terms.get(usize::from(slot))?;
+        // SAFETY: what stands in `terms` and is not none is a term of `arena`, which is never cleared.
+        (!stored.is_none()).then(|| unsafe { self.arena.view(stored) })
+    }
+
+    /// The record in a slot, if there is one.
+    #[inline]
+    pub fn record(&self, slot: u8) -> Option<Term<'_>> {
+        if self.tombstones.has(slot) {
+            return None;
+        }
+        self.term(slot)
+    }
+
+    /// The key of the entry in a slot.
+    #[inline]
+    pub fn key(&self, slot: u8) -> Option<Term<'_>> {
+        let term = self.term(slot)?;
+        if self.tombstones.has(slot) {
+            Some(term)
+        } else {
+            element(term, self.owner.keypos())
+        }
+    }
+
+    /// Record or bare key, as it stands in the slot, with what is known about it.
+    pub fn entry(&self, slot: u8) -> Option<(Term<'_>, Kind, &Meta)> {
+        Some((self.term(slot)?, self.kind(slot), self.metas.get(usize::from(slot))?))
+    }
+
+    /// What is known about the entry in a slot.
+    pub fn meta(&self, slot: u8) -> Option<&Meta> {
+        self.term(slot)?;
+        self.metas.get(usize::from(slot))
+    }
+
+    /// Version and kind of the entry in a slot.
+    pub fn stamp(&self, slot: u8) -> Option<Stamp> {
+        Some(Stamp { version: self.meta(slot)?.version(), kind: self.kind(slot) })
+    }
+
+    fn kind(&self, slot: u8) -> Kind {
+        if self.tombstones.has(slot) {
+            Kind::Tombstone
+        } else {
+            Kind::Record
+        }
+    }
+
+    /// The used slots, in the order of keys if the table is ordered.
+    pub fn slots(&self) -> Vec<u8> {
+        if self.owner.is_ordered() {
+            self.order.clone()
+        } else {
+            self.used.iter().collect()
+        }
+    }
+
+    /// The slot at a position in the order of keys.
+    #[inline]
+    pub fn at(&self, position: usize) -> Option<u8> {
+        self.order.get(position).copied()
+    }
+
+    /// The position of a key in the order: `Ok` if it is there, else where it would go.
+    pub fn search(&self, key: Term<'_>) -> Result<usize, usize> {
+        self.order.binary_search_by(|&slot| match self.key(slot) {
+            Some(other) => compare(other, key),
+            None => std::cmp::Ordering::Less,
+        })
+    }
+
+    /// Whether an entry of so many words can be added.
+    pub fn has_room(&self, words: u32) -> bool {
+        self.len() < SLOTS_MAX && (self.len == 0 || self.live_words + u64::from(words) <= WORDS_MAX)
+    }
+
+    /// Whether the page has grown beyond what may be copied at one go, and can be divided.
+    pub fn is_overfull(&self) -> bool {
+        self.live_words > WORDS_MAX && self.len > 1
+    }
+
+    /// Adds an entry in an unused slot: `position` is its place in the order, where there is one.
+    ///
+    /// # Panics
+    /// If all slots are used.
+    pub fn insert(&mut self, kind: Kind, term: Term<'_>, meta: Meta, position: usize) -> u8 {
+        let stored = self.arena.adopt(term);
+        self.place_entry(kind, stored, meta, position)
+    }
+
+    fn place_entry(&mut self, kind: Kind, stored: Stored, meta: Meta, position: usize) -> u8 {
+        let slot = self.used.first_clear().expect("a page with room");
+        let index = usize::from(slot);
+        if index == self.terms.len() {
+            self.terms.push(stored);
+            self.metas.push(meta);
+        } else {
+            self.terms[index] = stored;
+            self.metas[index] = meta;
+        }
+        self.used.set(slot, true);
+        self.tombstones.set(slot, kind == Kind::Tombstone);
+        self.len += 1;
+        self.records += u16::from(kind == Kind::Record);
+        self.live_words += u64::from(meta.words);
+        if self.owner.is_ordered() {
+            self.order.insert(position, slot);
+        }
+        slot
+    }
+
+    /// Puts a newer entry of the same key in a slot. A tombstone keeps using the key inside the old record.
+    ///
+    /// # Panics
+    /// If the slot is not used.
+    pub fn replace(&mut self, slot: u8, kind: Kind, term: Term<'_>, meta: Meta) {
+        let index = usize::from(slot);
+        let before = self.kind(slot);
+        let old_words = self.metas[index].words;
+        let (stored, added, kept) = match kind {
+            Kind::Record => (self.arena.adopt(term), meta.words, meta.words),
+            Kind::Tombstone => {
+                let key = self.key(slot).expect("a used slot");
+                let kept = words(key);
+                (Stored::within(key), 0, kept)
+            }
+        };
+        self.terms[index] = stored;
+        self.metas[index] = Meta { words: kept, ..meta };
+        self.tombstones.set(slot, kind == Kind::Tombstone);
+        self.records += u16::from(kind == Kind::Record);
+        self.records -= u16::from(before == Kind::Record);
+        let total = self.live_words + self.garbage_words + u64::from(added);
+        self.live_words = self.live_words - u64::from(old_words) + u64::from(kept);
+        self.garbage_words = total.saturating_sub(self.live_words);
+    }
+
+    /// Takes an entry out.
+    ///
+    /// # Panics
+    /// If the slot is not used.
+    pub fn remove(&mut self, slot: u8) {
+        let words = u64::from(self.metas[usize::from(slot)].words);
+        self.vacate(slot);
+        self.live_words -= words;
+        self.garbage_words += words;
+        self.order.retain(|&other| other != slot);
+    }
+
+    fn vacate(&mut self, slot: u8) {
+        self.records -= u16::from(self.kind(slot) == Kind::Record);
+        self.terms[usize::from(slot)] = Stored::none();
+        self.tombstones.set(slot, false);
+        self.used.set(slot, false);
+        self.len -= 1;
+    }
+
+    /// Whether enough of the arena is garbage to be worth copying the rest.
+    pub fn wants_compaction(&self) -> bool {
+        self.garbage_words >= GARBAGE_MIN.max(self.live_words)
+    }
+
+    /// Copies the entries to a new arena and returns the old one.
+    pub fn compact(&mut self) -> Arena {
+        let slots: Vec<u8> = self.slots();
+        let mut arena = Arena::new();
+        let copies = self.copy_to(&slots, &mut arena);
+        for (&slot, stored) in slots.iter().zip(copies) {
+            self.terms[usize::from(slot)] = stored;
+        }
+        self.garbage_words = slots.len() as u64 + 1;
+        std::mem::replace(&mut self.arena, arena)
+    }
+
+    /// Copies the entries in `slots` at one go, which packs them closely.
+    fn copy_to(&mut self, slots: &[u8], arena: &mut Arena) -> Vec<Stored> {
+        let terms: Vec<Stored> = slots.iter().map(|&slot| self.terms[usize::from(slot)]).collect();
+        // SAFETY: the terms of used slots are of this arena, which is never cleared.
+        let all = unsafe { self.arena.gather(&terms) };
+        // SAFETY: as above: `gather` has made a term of this arena.
+        let copy = arena.adopt(unsafe { self.arena.view(all) });
+        // SAFETY: `adopt` has made a term of `arena`.
+        let copy = Elements::of(unsafe { arena.view(copy) }).expect("a copy of a tuple");
+        (0..slots.len()).filter_map(|i| copy.get(i)).map(Stored::within).collect()
+    }
+
+    /// Moves the entries in `slots`, which are in order, behind those of another page.
+    ///
+    /// # Panics
+    /// If the other page has too few slots.
+    pub fn transfer(&mut self, slots: &[u8], into: &mut Body) -> Vec<Move> {
+        let copies = self.copy_to(slots, &mut into.arena);
+        let mut moves = Vec::with_capacity(slots.len());
+        for (&slot, stored) in slots.iter().zip(copies) {
+            let meta = self.metas[usize::from(slot)];
+            let to = into.place_entry(self.kind(slot), stored, meta, into.order.len());
+            moves.push(Move { hash: meta.hash, from: slot, to });
+            self.vacate(slot);
+            self.live_words -= u64::from(meta.words);
+            self.garbage_words += u64::from(meta.words);
+        }
+        let used = self.used;
+        self.order.retain(|&slot| used.has(slot));
+        let spine = slots.len() as u64 + 1;
+        self.garbage_words += spine;
+        into.garbage_words += spine;
+        moves
+    }
+
+    /// Where to divide the page so that both parts have about as many words: a position in the order, not at its ends.
+    pub fn middle(&self) -> usize {
+        let mut sum = 0;
+        let half = self.live_words / 2;
+        let position = self.order.iter().position(|&slot| {
+            sum += u64::from(self.metas[usize::from(slot)].words);
+            sum > half
+        });
+        position.unwrap_or(0).clamp(1, self.order.len().saturating_sub(1).max(1))
+    }
+}
+
+/// A set of slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bits([u64; 4]);
+
+impl Bits {
+    /// Whether the slot is in the set.
+    #[inline]
+    pub fn has(&self, slot: u8) -> bool {
+        self.0[usize::from(slot >> 6)] >> (slot & 63) & 1 == 1
+    }
+
+    /// Puts a slot into the set or takes it out.
+    pub fn set(&mut self, slot: u8, member: bool) {
+        let bit = 1 << (slot & 63);
+        let word = &mut self.0[usize::from(slot >> 6)];
+        *word = if member { *word | bit } else { *word & !bit };
+    }
+
+    /// The least slot that is not in the set.
+    pub fn first_clear(&self) -> Option<u8> {
+        let word = self.0.iter().position(|&word| word != u64::MAX)?;
+        u8::try_from(word * 64 + self.0[word].trailing_ones() as usize).ok()
+    }
+
+    /// The slots in the set, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u8> + '_ {
+        (0..=u8::MAX).filter(|&slot| self.has(slot))
+    }
+}

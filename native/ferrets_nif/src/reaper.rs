@@ -1,0 +1,38 @@
+//! The reaper: a thread that frees arenas and dropped tables, so that no scheduler has to.
+
+use std::sync::OnceLock;
+use std::thread;
+
+use crossbeam_channel::{unbounded, Sender};
+
+use crate::beam::call::pin_library;
+
+/// With so much waiting, who retires something frees it himself: memory must not pile up.
+const QUEUE_MAX: usize = 4096;
+
+static QUEUE: OnceLock<Option<Sender<Box<dyn Send>>>> = OnceLock::new();
+
+/// Starts the thread, unless it runs. It runs as long as the VM does. Returns whether it could be started.
+pub fn start() -> bool {
+    let queue = QUEUE.get_or_init(|| {
+        pin_library();
+        let (sender, receiver) = unbounded::<Box<dyn Send>>();
+        let reap = move || {
+            for retired in receiver {
+                // Should taking a table apart fail, its memory is lost, not the VM.
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(retired)));
+            }
+        };
+        thread::Builder::new().name("ferrets_reaper".into()).spawn(reap).ok().map(|_| sender)
+    });
+    queue.is_some()
+}
+
+/// Has something dropped by the reaper.
+pub fn retire(retired: Box<dyn Send>) {
+    if let Some(Some(queue)) = QUEUE.get() {
+        if queue.len() < QUEUE_MAX {
+            let _ = queue.send(retired);
+        }
+    }
+}

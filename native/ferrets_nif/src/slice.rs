@@ -1,0 +1,42 @@
+//! Time slices: how long a call may go on, so that no scheduler is held for over a millisecond.
+
+use std::time::{Duration, Instant};
+
+use rustler::Env;
+
+use crate::beam::call::consume_timeslice;
+
+/// How long a call works before it returns and asks to be called again.
+const LENGTH: Duration = Duration::from_micros(300);
+
+/// The VM counts a time slice as a millisecond.
+const TIMESLICE: Duration = Duration::from_millis(1);
+
+/// The clock is looked at once in so many steps.
+const STEPS: usize = 8;
+
+/// The time of a call. At its end the VM is told what the call has used.
+pub struct Slice<'a> {
+    env: Env<'a>,
+    begin: Instant,
+}
+
+impl<'a> Slice<'a> {
+    /// Starts now.
+    pub fn begin(env: Env<'a>) -> Self {
+        Slice { env, begin: Instant::now() }
+    }
+
+    /// Whether it is time to return, for a call that counts its steps.
+    #[inline]
+    pub fn is_over(&self, step: usize) -> bool {
+        step.is_multiple_of(STEPS) && self.begin.elapsed() >= LENGTH
+    }
+}
+
+impl Drop for Slice<'_> {
+    fn drop(&mut self) {
+        let percent = self.begin.elapsed().as_nanos() * 100 / TIMESLICE.as_nanos();
+        consume_timeslice(self.env, u32::try_from(percent).unwrap_or(100));
+    }
+}
