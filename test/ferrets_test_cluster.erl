@@ -4,7 +4,7 @@
 %%% the control of the test, and the test's own node need not be distributed.
 -module(ferrets_test_cluster).
 
--export([start/1, start/2, stop/1, kill/1, pause/1, resume/1]).
+-export([start/1, start/2, stop/1, kill/1]).
 -compile({no_auto_import, [node/1, spawn/2]}).
 
 -export([node/1, call/4, call/2, spawn/2, server/2]).
@@ -54,17 +54,10 @@ stop(Peers) ->
 
 %% kill -9: no chance to say good-bye.
 -spec kill(peer()) -> ok.
-kill(#{os_pid := OsPid}) -> signal("KILL", OsPid).
-
--spec pause(peer()) -> ok.
-pause(#{os_pid := OsPid}) -> signal("STOP", OsPid).
-
--spec resume(peer()) -> ok.
-resume(#{os_pid := OsPid}) -> signal("CONT", OsPid).
-
-signal(Signal, OsPid) ->
-    [] = os:cmd("kill -" ++ Signal ++ " " ++ OsPid),
+kill(#{os_pid := OsPid}) ->
+    [] = os:cmd("kill -KILL " ++ OsPid),
     ok.
+
 
 -spec node(peer()) -> node().
 node(#{node := Node}) -> Node.
