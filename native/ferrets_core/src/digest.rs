@@ -5,6 +5,7 @@
 //! each replica forgets them in its own time: replicas with different tombstones may well hold the same.
 
 use crate::store::{KeyHash, Kind, Stamp};
+use crate::sync::Depth;
 use crate::version::Incarnation;
 
 /// Buckets of a digest.
@@ -39,6 +40,11 @@ pub struct Sums {
 }
 
 impl Sums {
+    /// Whether these sums say that two replicas are alike.
+    pub fn agree(self, other: Sums, depth: Depth) -> bool {
+        self.records == other.records && (depth == Depth::Records || self.tombstones == other.tombstones)
+    }
+
     fn add(&mut self, kind: Kind, mixed: u64) {
         let sum = match kind {
             Kind::Record => &mut self.records,
@@ -86,9 +92,9 @@ impl Digest {
         self.buckets.iter().copied().enumerate().filter(|(_, sums)| !sums.is_zero())
     }
 
-    /// Whether a bucket's sums are these.
-    pub fn agrees(&self, bucket: Bucket, sums: Sums) -> bool {
-        self.buckets.get(bucket) == Some(&sums)
+    /// A bucket's sums; those of no entries for a bucket that there is not.
+    pub fn bucket(&self, bucket: Bucket) -> Sums {
+        self.buckets.get(bucket).copied().unwrap_or_default()
     }
 
     fn change(&mut self, hash: KeyHash, kind: Kind, mixed: u64) {

@@ -13,6 +13,8 @@ pub enum DownReason {
     Gone,
     /// A batch is missing between two that came.
     Gap,
+    /// The peer owed an answer and said nothing for too long.
+    Stalled,
     /// The peer dropped the link.
     DroppedByPeer,
     /// The peer has begun a new link.

@@ -9,6 +9,7 @@ use crate::effect::{DownReason, Effect, Peer, Refusal};
 use crate::link::Link;
 use crate::replica::Replica;
 use crate::stream;
+use crate::sync::Depth;
 use crate::version::Writer;
 use crate::wire::{Head, Nonce, TableShape, PROTOCOL};
 
@@ -38,7 +39,12 @@ impl<W> Replica<W> {
         let known = self.links.get(&peer).map(|link| (link.own, link.up().map(|up| up.theirs)));
         if let Some((_, Some(theirs))) = known {
             if theirs == greeting.nonce {
-                return; // The answer to a Hello, after the peer's own Hello has brought the link up.
+                // The answer to a Hello, after the peer's own Hello has brought the link up; or that Hello once more, from a
+                // peer that has not got the answer.
+                if let Some((own, _)) = known.filter(|_| greeting.echo == 0) {
+                    effects.push(send(peer, &self.hello(own, greeting.nonce)));
+                }
+                return;
             }
         }
         if greeting.echo != 0 && known.map(|(own, _)| own) != Some(greeting.echo) {
@@ -71,14 +77,14 @@ impl<W> Replica<W> {
         }
     }
 
-    /// Something was lost or garbled on the way: gives the link up on both sides. After a gap a new one is opened at once,
-    /// whose sync makes up for what was lost; garbled messages would only come again.
+    /// Something was lost or garbled on the way: gives the link up on both sides. After a gap or a silence a new one is
+    /// offered, whose sync makes up for what was lost; garbled messages would only come again.
     pub(crate) fn abandon(&mut self, peer: Peer, reason: DownReason, effects: &mut Vec<Effect<W>>) {
         if let Some(theirs) = self.links.get(&peer).and_then(|link| link.up()).map(|up| up.theirs) {
             effects.push(send(peer, &Head::Drop { link: theirs }));
         }
         self.take_down(peer, reason, effects);
-        if reason == DownReason::Gap {
+        if matches!(reason, DownReason::Gap | DownReason::Stalled) {
             self.peer_up(peer, effects);
         }
     }
@@ -97,14 +103,14 @@ impl<W> Replica<W> {
             effects.push(stream::send_batch(peer, up, batch));
         }
         self.links.insert(peer, link);
-        self.want_pull(peer, effects);
+        self.want_pull(peer, Depth::Full, effects);
     }
 
     fn take_down(&mut self, peer: Peer, reason: DownReason, effects: &mut Vec<Effect<W>>) {
         self.unlink(peer, reason, effects);
         self.land_if_acknowledged(effects);
         // Its last batch may have come to some of us only.
-        self.want_pull_from_all(effects);
+        self.want_pull_from_all(Depth::Full, effects);
     }
 
     fn unlink(&mut self, peer: Peer, reason: DownReason, effects: &mut Vec<Effect<W>>) {
@@ -128,7 +134,7 @@ impl<W> Replica<W> {
         }
     }
 
-    fn hello(&self, nonce: Nonce, echo: Nonce) -> Head {
+    pub(crate) fn hello(&self, nonce: Nonce, echo: Nonce) -> Head {
         let writer = self.config.writer.clone();
         Head::Hello { protocol: PROTOCOL, nonce, echo, shape: self.config.shape, writer }
     }

@@ -21,4 +21,5 @@ mod stream;
 pub mod sync;
 pub mod tombstones;
 pub mod version;
+mod watch;
 pub mod wire;

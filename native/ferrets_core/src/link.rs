@@ -13,6 +13,8 @@ pub struct Link {
     /// The nonce chosen here: what comes in must bear it.
     pub own: Nonce,
     up: Option<Up>,
+    /// The peer's, when it owes an answer to a `Hello` or a batch.
+    pub silence: Silence,
 }
 
 /// The part that an opening link has not got yet.
@@ -48,7 +50,7 @@ pub enum LinkState {
 impl Link {
     /// An opening link.
     pub fn new(own: Nonce) -> Self {
-        Link { own, up: None }
+        Link { own, up: None, silence: Silence::default() }
     }
 
     /// The other side's nonce is known: the link is up.
@@ -66,6 +68,11 @@ impl Link {
         self.up.as_mut()
     }
 
+    /// Whether the peer owes an answer to a `Hello` or a batch.
+    pub fn owes(&self) -> bool {
+        self.up.as_ref().is_none_or(|up| up.acked < up.sent)
+    }
+
     /// How far the link has come.
     pub fn state(&self) -> LinkState {
         match &self.up {
@@ -73,5 +80,27 @@ impl Link {
             Some(up) if up.pulled && up.served => LinkState::Synced,
             Some(_) => LinkState::Syncing,
         }
+    }
+}
+
+/// For how long an answer has been owed and none has come. Measured when looked at, as the time is known only then.
+#[derive(Debug, Default)]
+pub struct Silence {
+    since_ms: Option<u64>,
+}
+
+impl Silence {
+    /// An answer has come, or the question been put again.
+    pub fn end(&mut self) {
+        self.since_ms = None;
+    }
+
+    /// How long it has been, counted from the first look since the last answer.
+    pub fn length_ms(&mut self, now_ms: u64, owed: bool) -> u64 {
+        if !owed {
+            self.end();
+            return 0;
+        }
+        now_ms.saturating_sub(*self.since_ms.get_or_insert(now_ms))
     }
 }

@@ -5,7 +5,8 @@
 //! events that touch records borrow the [`Store`].
 //!
 //! The parts, one module each: the handshake brings links up and down ([`crate::handshake`]), the stream carries writes
-//! over them ([`crate::stream`]), the sync fetches what a peer had before ([`crate::sync`]).
+//! over them ([`crate::stream`]), the sync fetches what a peer had before ([`crate::sync`]), and the watch does what is to
+//! be done because time goes by ([`crate::watch`]).
 //!
 //! # What holds after every event
 //! - A write is in the store before it is in the log, and in the log before any effect of it is out.
@@ -36,6 +37,10 @@ pub struct Config {
     pub shape: TableShape,
     /// How long a deletion is remembered.
     pub tombstone_ttl_ms: u64,
+    /// A linked peer that owes an answer and says nothing for so long is given up.
+    pub stall_timeout_ms: u64,
+    /// Digests are compared with all peers so often, besides all other occasions.
+    pub compare_interval_ms: u64,
     /// How large messages grow.
     pub limits: Limits,
 }
@@ -115,6 +120,8 @@ pub struct Status {
     pub log_bytes: usize,
     /// Deadlines of tombstones.
     pub tombstones: usize,
+    /// Pulls under way or waiting.
+    pub pulls: usize,
     /// The links.
     pub peers: Vec<PeerStatus>,
 }
@@ -131,6 +138,7 @@ pub struct Replica<W> {
     pub(crate) pulls: Pulls,
     pub(crate) incoming: Option<Incoming>,
     pub(crate) tombstones: Tombstones,
+    pub(crate) compare_at_ms: Option<u64>,
     links_made: u64,
 }
 
@@ -146,6 +154,7 @@ impl<W> Replica<W> {
             pulls: Pulls::default(),
             incoming: None,
             tombstones: Tombstones::new(config.tombstone_ttl_ms),
+            compare_at_ms: None,
             links_made: 0,
             config,
         }
@@ -209,25 +218,6 @@ impl<W> Replica<W> {
         }
     }
 
-    /// Forgets up to `budget` tombstones that are due. [`Progress::More`] if there may be others.
-    ///
-    /// None goes while a sync is running: the peer may be about to ask for it.
-    pub fn tick<S: Store>(&mut self, store: &mut S, now_ms: u64, budget: usize) -> Progress {
-        if !self.pulls.is_idle() || self.links.values().any(|link| link.state() == LinkState::Syncing) {
-            return Progress::Done;
-        }
-        for _ in 0..budget {
-            let Some((hash, version)) = self.tombstones.pop_due(now_ms, self.log.completed()) else {
-                return Progress::Done;
-            };
-            if store.forget(hash, version) {
-                let stamp = Stamp { version, kind: Kind::Tombstone };
-                self.digest.remove(hash, stamp, self.origins.id(version.origin));
-            }
-        }
-        Progress::More
-    }
-
     /// How things stand.
     pub fn status(&self) -> Status {
         let (log_entries, log_bytes) = self.log.backlog();
@@ -237,6 +227,7 @@ impl<W> Replica<W> {
             log_entries,
             log_bytes,
             tombstones: self.tombstones.count(),
+            pulls: self.pulls.count(),
             peers: self.links.iter().map(|(peer, link)| peer_status(*peer, link)).collect(),
         }
     }

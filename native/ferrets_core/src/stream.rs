@@ -58,7 +58,7 @@ impl<W> Replica<W> {
                 return self.on_chunk(store, now_ms, (peer, link, next), body, budget, effects);
             }
             Head::Ack { link, seq } => self.on_ack(peer, link, seq, effects),
-            Head::Compare { link, total } => self.on_compare(peer, link, total, effects),
+            Head::Compare { link, total, depth } => self.on_compare((peer, link), total, depth, effects),
             Head::Equal { link } => self.on_equal(peer, link, effects),
             Head::Sums { link } => self.on_sums(store, (peer, link), body, effects),
             Head::Pull { link, from, to } => self.on_pull(store, (peer, link), (from, to), body, effects),
@@ -150,6 +150,9 @@ impl<W> Replica<W> {
             return;
         }
         up.acked = up.acked.max(seq);
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.silence.end();
+        }
         self.land_if_acknowledged(effects);
     }
 

@@ -1,6 +1,7 @@
 //! Anti-entropy: each side pulls what the other has and it has not. It runs when a link comes up; over all links when any
 //! peer is lost, whose last batch may have reached some servers and not others; and over all links again when a pull has
-//! brought writes of a server that is not linked, which nobody else may have.
+//! brought writes of a server that is not linked, which nobody else may have. Now and then records are compared over all
+//! links for no reason at all.
 //!
 //! A pull compares digests, then fetches the buckets that differ, chunk by chunk in ascending order of hash:
 //!
@@ -22,7 +23,7 @@ use crate::digest::{bucket_of, bucket_start, BucketSet, Sums, BUCKETS};
 use crate::effect::{DownReason, Effect, Peer};
 use crate::handshake::send;
 use crate::inbox::Then;
-use crate::link::LinkState;
+use crate::link::{LinkState, Silence};
 use crate::replica::{Limits, Progress, Replica};
 use crate::store::{Entry, Flow, KeyHash, Kind, Store};
 use crate::version::{Origin, Origins, Version};
@@ -31,11 +32,22 @@ use crate::wire::{self, Garbled, Head, Nonce, Reader};
 /// Entries that a puller has already.
 type Noted = HashSet<(KeyHash, Version, Kind)>;
 
+/// What two replicas have to have in common to be alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// The records. For the comparison now and then: tombstones come and go in each replica's own time, and if they were
+    /// compared as well, those forgotten here would be fetched again from there, and the other way round, for ever.
+    Records,
+    /// The tombstones as well.
+    Full,
+}
+
 /// The peers to pull from, the present one first.
 #[derive(Debug, Default)]
 pub(crate) struct Pulls {
-    queue: VecDeque<Peer>,
+    queue: VecDeque<(Peer, Depth)>,
     stage: Stage,
+    silence: Silence,
     /// The present pull has brought writes of a server that is not linked.
     news: bool,
 }
@@ -45,7 +57,7 @@ enum Stage {
     #[default]
     Idle,
     /// `Compare` is out.
-    Comparing,
+    Comparing { depth: Depth },
     /// `Pull` is out, for the stretch that ends before `to`.
     Fetching { wanted: BucketSet, to: Option<KeyHash> },
 }
@@ -56,42 +68,50 @@ impl Pulls {
         self.queue.is_empty()
     }
 
-    fn is_with(&self, peer: Peer) -> bool {
-        self.queue.front() == Some(&peer)
+    /// How many are under way or waiting.
+    pub fn count(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// For how long the present pull's peer has not answered.
+    pub fn silence_ms(&mut self, now_ms: u64) -> u64 {
+        self.silence.length_ms(now_ms, !matches!(self.stage, Stage::Idle))
+    }
+
+    /// Whether the present pull is from this peer.
+    pub fn is_with(&self, peer: Peer) -> bool {
+        self.queue.front().is_some_and(|(present, _)| *present == peer)
     }
 }
 
 impl<W> Replica<W> {
     /// The peer may have what is missing here.
-    pub(crate) fn want_pull(&mut self, peer: Peer, effects: &mut Vec<Effect<W>>) {
-        if !self.pulls.queue.contains(&peer) {
-            self.pulls.queue.push_back(peer);
-            self.start_pull(effects);
+    pub(crate) fn want_pull(&mut self, peer: Peer, depth: Depth, effects: &mut Vec<Effect<W>>) {
+        // The first in the queue has begun already, before there was this reason for it; unless it is about to.
+        let begun = usize::from(!matches!(self.pulls.stage, Stage::Idle));
+        match self.pulls.queue.iter_mut().skip(begun).find(|(queued, _)| *queued == peer) {
+            Some((_, queued)) => *queued = depth.max(*queued),
+            None => self.pulls.queue.push_back((peer, depth)),
         }
+        self.start_pull(effects);
     }
 
     /// What is here may not be with others, or the other way round, and no stream will bring it.
-    pub(crate) fn want_pull_from_all(&mut self, effects: &mut Vec<Effect<W>>) {
-        let linked: Vec<Peer> =
-            self.links.iter().filter(|(_, link)| link.up().is_some()).map(|(peer, _)| *peer).collect();
-        for peer in linked {
-            if self.pulls.is_with(peer) {
-                // The pull under way began before the loss.
-                self.pulls.queue.push_back(peer);
-            } else {
-                self.want_pull(peer, effects);
-            }
+    pub(crate) fn want_pull_from_all(&mut self, depth: Depth, effects: &mut Vec<Effect<W>>) {
+        let linked = self.links.iter().filter(|(_, link)| link.up().is_some()).map(|(peer, _)| *peer);
+        for peer in linked.collect::<Vec<Peer>>() {
+            self.want_pull(peer, depth, effects);
         }
     }
 
     /// A link is gone: there is nobody to pull from.
     pub(crate) fn forget_pull(&mut self, peer: Peer, effects: &mut Vec<Effect<W>>) {
         let running = self.pulls.is_with(peer);
-        self.pulls.queue.retain(|queued| *queued != peer);
+        self.pulls.queue.retain(|(queued, _)| *queued != peer);
         if running {
             self.pulls.stage = Stage::Idle;
             if std::mem::take(&mut self.pulls.news) {
-                self.want_pull_from_all(effects);
+                self.want_pull_from_all(Depth::Full, effects);
             }
             self.start_pull(effects);
         }
@@ -101,15 +121,22 @@ impl<W> Replica<W> {
         if !matches!(self.pulls.stage, Stage::Idle) {
             return;
         }
-        let Some(peer) = self.pulls.queue.front() else { return };
-        let Some(up) = self.links.get(peer).and_then(|link| link.up()) else { return };
-        effects.push(send(*peer, &Head::Compare { link: up.theirs, total: self.digest.total() }));
-        self.pulls.stage = Stage::Comparing;
+        let Some((peer, depth)) = self.pulls.queue.front().copied() else { return };
+        let Some(up) = self.links.get(&peer).and_then(|link| link.up()) else { return };
+        effects.push(send(peer, &Head::Compare { link: up.theirs, total: self.digest.total(), depth }));
+        self.pulls.stage = Stage::Comparing { depth };
+        self.pulls.silence.end();
     }
 
-    pub(crate) fn on_compare(&mut self, peer: Peer, link: Nonce, total: Sums, effects: &mut Vec<Effect<W>>) {
+    pub(crate) fn on_compare(
+        &mut self,
+        (peer, link): (Peer, Nonce),
+        total: Sums,
+        depth: Depth,
+        effects: &mut Vec<Effect<W>>,
+    ) {
         let Some(theirs) = self.current(peer, link).map(|up| up.theirs) else { return };
-        if total == self.digest.total() {
+        if total.agree(self.digest.total(), depth) {
             effects.push(send(peer, &Head::Equal { link: theirs }));
             return;
         }
@@ -117,7 +144,7 @@ impl<W> Replica<W> {
         wire::put_sums(&mut body, self.digest.sums());
         let head = Head::Sums { link: theirs }.encode();
         effects.push(Effect::Send { peer, head, body: Arc::new(body) });
-        self.want_pull(peer, effects);
+        self.want_pull(peer, depth, effects);
     }
 
     pub(crate) fn on_equal(&mut self, peer: Peer, link: Nonce, effects: &mut Vec<Effect<W>>) {
@@ -136,13 +163,16 @@ impl<W> Replica<W> {
         if self.current(peer, link).is_none() || !self.pulls.is_with(peer) {
             return;
         }
+        let Stage::Comparing { depth } = self.pulls.stage else { return };
         let Ok(sums) = Reader::new(body).sums() else {
             self.abandon(peer, DownReason::Malformed, effects);
             return;
         };
         let mut wanted = BucketSet::new();
-        for (bucket, _) in sums.into_iter().filter(|(bucket, sum)| !self.digest.agrees(*bucket, *sum)) {
-            wanted.insert(bucket);
+        for (bucket, sums) in sums {
+            if !self.digest.bucket(bucket).agree(sums, depth) {
+                wanted.insert(bucket);
+            }
         }
         self.fetch(store, peer, wanted, Some(0), effects);
     }
@@ -169,6 +199,7 @@ impl<W> Replica<W> {
         let head = Head::Pull { link: up.theirs, from, to }.encode();
         effects.push(Effect::Send { peer, head, body: Arc::new(body) });
         self.pulls.stage = Stage::Fetching { wanted, to };
+        self.pulls.silence.end();
     }
 
     pub(crate) fn on_pull<S: Store>(
@@ -255,7 +286,7 @@ impl<W> Replica<W> {
             announce(peer, before, link.state(), effects);
         }
         if std::mem::take(&mut self.pulls.news) {
-            self.want_pull_from_all(effects);
+            self.want_pull_from_all(Depth::Full, effects);
         }
         self.start_pull(effects);
     }

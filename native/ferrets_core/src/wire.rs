@@ -16,6 +16,7 @@
 use crate::digest::{Bucket, BucketSet, Sums, BUCKET_SET_BYTES};
 use crate::effect::Refusal;
 use crate::store::{KeyHash, Kind};
+use crate::sync::Depth;
 use crate::version::{Incarnation, Version, Writer};
 
 /// The version of this protocol. Servers link only with their like.
@@ -76,6 +77,8 @@ pub enum Head {
         link: Nonce,
         /// The total of the sender's digest.
         total: Sums,
+        /// What of it counts.
+        depth: Depth,
     },
     /// The answer to a `Compare`: it is.
     Equal {
@@ -141,9 +144,10 @@ impl Head {
             }
             Head::Batch { link, seq } => put_pair(&mut out, 3, *link, *seq),
             Head::Ack { link, seq } => put_pair(&mut out, 4, *link, *seq),
-            Head::Compare { link, total } => {
+            Head::Compare { link, total, depth } => {
                 put_pair(&mut out, 5, *link, total.records);
                 out.extend(total.tombstones.to_le_bytes());
+                out.push(u8::from(*depth == Depth::Full));
             }
             Head::Equal { link } => put_link(&mut out, 6, *link),
             Head::Sums { link } => put_link(&mut out, 7, *link),
@@ -174,7 +178,7 @@ impl Head {
             2 => Head::Refuse { nonce: reader.u64()?, reason: refusal_of(reader.u8()?)? },
             3 => Head::Batch { link: reader.u64()?, seq: reader.u64()? },
             4 => Head::Ack { link: reader.u64()?, seq: reader.u64()? },
-            5 => Head::Compare { link: reader.u64()?, total: reader.bucket_sums()? },
+            5 => Head::Compare { link: reader.u64()?, total: reader.bucket_sums()?, depth: reader.depth()? },
             6 => Head::Equal { link: reader.u64()? },
             7 => Head::Sums { link: reader.u64()? },
             8 => Head::Pull { link: reader.u64()?, from: reader.u32()?, to: reader.option()? },
@@ -385,6 +389,10 @@ impl<'a> Reader<'a> {
         Ok(Sums { records: self.u64()?, tombstones: self.u64()? })
     }
 
+    fn depth(&mut self) -> Result<Depth, Garbled> {
+        Ok(if self.u8()? == 0 { Depth::Records } else { Depth::Full })
+    }
+
     fn option(&mut self) -> Result<Option<KeyHash>, Garbled> {
         let some = self.u8()? != 0;
         let hash = self.u32()?;
@@ -444,7 +452,7 @@ mod tests {
             Head::Refuse { nonce: 4, reason: Refusal::KeyPosition },
             Head::Batch { link: 5, seq: 6 },
             Head::Ack { link: 5, seq: 6 },
-            Head::Compare { link: 5, total: Sums { records: 6, tombstones: 7 } },
+            Head::Compare { link: 5, total: Sums { records: 6, tombstones: 7 }, depth: Depth::Full },
             Head::Equal { link: 5 },
             Head::Sums { link: 5 },
             Head::Pull { link: 5, from: 7, to: Some(9) },

@@ -27,6 +27,8 @@ impl Host {
             writer: Writer { incarnation: 77, node: b"here".to_vec() },
             shape: SHAPE,
             tombstone_ttl_ms: 1000,
+            stall_timeout_ms: 10_000,
+            compare_interval_ms: u64::MAX,
             limits: Limits::default(),
         };
         Host { replica: Replica::new(config), store: MapStore::default() }
@@ -40,6 +42,12 @@ impl Host {
 
     fn hear(&mut self, head: &Head) -> Vec<Effect<u32>> {
         self.bytes(&head.encode(), &[])
+    }
+
+    fn tick(&mut self, now_ms: u64) -> Vec<Effect<u32>> {
+        let mut effects = Vec::new();
+        self.replica.tick(&mut self.store, now_ms, 10, &mut effects);
+        effects
     }
 
     /// Brings the link up; returns the nonce that this side has chosen.
@@ -82,6 +90,43 @@ fn a_gap_in_the_batches_drops_the_link_and_opens_another() {
     let sent = heads(&effects);
     assert_eq!(sent.first(), Some(&Head::Drop { link: NONCE }));
     assert!(matches!(sent.last(), Some(Head::Hello { nonce, echo: 0, .. }) if *nonce != link));
+}
+
+#[test]
+fn a_peer_that_acknowledges_nothing_is_given_up_and_offered_a_new_link() {
+    let mut host = Host::new();
+    host.link();
+    assert_eq!(host.write(1), Written::Logged { flush: true });
+    host.replica.flush(&mut Vec::new());
+    assert_eq!(host.tick(0), vec![]);
+    assert_eq!(host.tick(9_999), vec![]);
+    let effects = host.tick(10_000);
+    assert!(effects.contains(&Effect::LinkDown(PEER, DownReason::Stalled)), "{effects:?}");
+    assert!(effects.contains(&Effect::Reply(vec![1])), "{effects:?}");
+    assert!(matches!(heads(&effects).last(), Some(Head::Hello { echo: 0, .. })));
+}
+
+#[test]
+fn a_peer_that_owes_nothing_may_be_silent() {
+    let mut host = Host::new();
+    let link = host.link();
+    // Its answer to our comparison, so that nothing is under way.
+    host.hear(&Head::Equal { link });
+    for now_ms in [0, 50_000, 100_000] {
+        assert_eq!(host.tick(now_ms), vec![]);
+    }
+}
+
+#[test]
+fn a_hello_without_an_answer_is_said_again_and_the_answer_too() {
+    let mut host = Host::new();
+    let mut effects = Vec::new();
+    host.replica.peer_up(PEER, &mut effects);
+    assert_eq!(host.tick(0), vec![]);
+    assert_eq!(host.tick(5_000), effects);
+    let mut host = Host::new();
+    host.link();
+    assert!(matches!(heads(&host.hear(&hello(PROTOCOL, SHAPE)))[..], [Head::Hello { echo: NONCE, .. }]));
 }
 
 #[test]
@@ -142,7 +187,8 @@ fn garbage_drops_the_link_and_nobody_waits_for_the_peer() {
     let garbled_body = |link| (Head::Batch { link, seq: 1 }.encode(), b"\x01\x00 no list of writers".to_vec());
     let beyond = |link| (Head::Ack { link, seq: 9 }.encode(), Vec::new());
     let no_head = |_| (b"\xff\xff".to_vec(), Vec::new());
-    let cases: [&dyn Fn(u64) -> (Vec<u8>, Vec<u8>); 3] = [&garbled_body, &beyond, &no_head];
+    type Case<'a> = &'a dyn Fn(u64) -> (Vec<u8>, Vec<u8>);
+    let cases: [Case<'_>; 3] = [&garbled_body, &beyond, &no_head];
     for case in cases {
         let mut host = Host::new();
         let link = host.link();

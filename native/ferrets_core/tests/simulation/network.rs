@@ -21,6 +21,8 @@ pub enum Parcel {
 pub struct Network {
     queues: BTreeMap<(ServerId, ServerId), VecDeque<Parcel>>,
     cut: BTreeSet<(ServerId, ServerId)>,
+    /// Ways on which messages vanish, and nobody is told.
+    deaf: BTreeSet<(ServerId, ServerId)>,
 }
 
 fn pair(a: ServerId, b: ServerId) -> (ServerId, ServerId) {
@@ -33,9 +35,29 @@ impl Network {
     }
 
     pub fn send(&mut self, from: ServerId, to: ServerId, parcel: Parcel) {
-        if !self.is_cut(from, to) {
+        if !self.is_cut(from, to) && !self.deaf.contains(&(from, to)) {
             self.queues.entry((from, to)).or_default().push_back(parcel);
         }
+    }
+
+    /// The next message on this way is lost.
+    pub fn lose(&mut self, from: ServerId, to: ServerId) -> bool {
+        let queue = self.queues.entry((from, to)).or_default();
+        let is_message = matches!(queue.front(), Some(Parcel::Message { .. }));
+        if is_message {
+            queue.pop_front();
+        }
+        is_message
+    }
+
+    /// All messages on this way are lost, until the pair is healed.
+    pub fn turn_deaf(&mut self, from: ServerId, to: ServerId) {
+        self.deaf.insert((from, to));
+    }
+
+    /// No way loses messages any more.
+    pub fn listen_again(&mut self) {
+        self.deaf.clear();
     }
 
     /// Cuts a connection: of what is under way only a prefix arrives, of random length in each direction.
@@ -55,6 +77,8 @@ impl Network {
 
     pub fn heal(&mut self, a: ServerId, b: ServerId) {
         self.cut.remove(&pair(a, b));
+        self.deaf.remove(&(a, b));
+        self.deaf.remove(&(b, a));
     }
 
     /// A server has died: what it sent may still arrive, then its peers learn of it; nothing reaches it any more.

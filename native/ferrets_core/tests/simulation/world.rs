@@ -15,12 +15,14 @@ use crate::network::{Network, Parcel, ServerId};
 
 const KEYS: u8 = 12;
 const TTL_MS: u64 = 3_600_000;
+const STALL_MS: u64 = 30_000;
 const SHAPE: TableShape = TableShape { table_type: 1, keypos: 1 };
 
 #[derive(Debug)]
 pub struct Plan {
     pub replicas: RangeInclusive<usize>,
     pub crashes: bool,
+    pub losses: bool,
     pub steps: usize,
 }
 
@@ -32,6 +34,7 @@ pub struct Totals {
     pub cuts: u64,
     pub heals: u64,
     pub crashes: u64,
+    pub losses: u64,
     pub replies: u64,
     pub slices: u64,
     pub races: u64,
@@ -44,6 +47,7 @@ impl Totals {
         self.cuts += other.cuts;
         self.heals += other.heals;
         self.crashes += other.crashes;
+        self.losses += other.losses;
         self.replies += other.replies;
         self.slices += other.slices;
         self.races += other.races;
@@ -51,7 +55,7 @@ impl Totals {
 
     pub fn has_seen_everything(&self, plan: &Plan) -> bool {
         let common = [self.writes, self.delivered, self.cuts, self.heals, self.replies, self.slices, self.races];
-        common.iter().all(|count| *count > 0) && (self.crashes > 0) == plan.crashes
+        common.iter().all(|count| *count > 0) && (self.crashes > 0, self.losses > 0) == (plan.crashes, plan.losses)
     }
 }
 
@@ -76,6 +80,7 @@ struct Waiting {
 pub struct World {
     rng: fastrand::Rng,
     plan_crashes: bool,
+    plan_losses: bool,
     steps: usize,
     now_ms: u64,
     servers: Vec<Server>,
@@ -99,6 +104,7 @@ impl World {
         let mut world = World {
             rng,
             plan_crashes: plan.crashes,
+            plan_losses: plan.losses,
             steps: plan.steps,
             now_ms: 10_000_000,
             servers: Vec::new(),
@@ -151,6 +157,8 @@ impl World {
             writer: Writer { incarnation, node: format!("n{id}").into_bytes() },
             shape: SHAPE,
             tombstone_ttl_ms: TTL_MS,
+            stall_timeout_ms: STALL_MS,
+            compare_interval_ms: 10_000,
             // So small that most syncs and some flushes take several messages.
             limits: Limits { batch_bytes_max: 100, chunk_bytes_max: 60, chunk_entries_max: 3 },
         };
@@ -162,7 +170,7 @@ impl World {
     }
 
     fn step(&mut self) -> Outcome {
-        self.now_ms += self.rng.u64(0..3);
+        self.now_ms += if self.rng.u32(0..100) == 0 { self.rng.u64(0..40_000) } else { self.rng.u64(0..3) };
         let at = self.rng.usize(0..self.servers.len());
         match self.rng.u32(0..100) {
             0..=29 => self.write(at),
@@ -170,7 +178,8 @@ impl World {
             80..=89 => self.flush(at)?,
             90..=91 => self.cut_something(),
             92..=95 => self.link_something()?,
-            96..=97 => self.tick(at),
+            96..=97 => self.tick(at)?,
+            99 if self.plan_losses => self.lose_something(),
             98 if self.plan_crashes && self.rng.u32(0..3) == 0 => self.kill(at),
             _ => self.work(at)?,
         }
@@ -256,10 +265,23 @@ impl World {
         self.carry_out(at, effects)
     }
 
-    fn tick(&mut self, at: usize) {
+    fn tick(&mut self, at: usize) -> Outcome {
         let now = self.now_ms + self.servers[at].skew_ms;
         let server = &mut self.servers[at];
-        while server.replica.tick(&mut server.store, now, 10) == Progress::More {}
+        let mut effects = Vec::new();
+        while server.replica.tick(&mut server.store, now, 10, &mut effects) == Progress::More {}
+        self.carry_out(at, effects)
+    }
+
+    /// A message is lost, or all that go one way are for a while, and nobody is told.
+    fn lose_something(&mut self) {
+        let (a, b) = self.some_pair();
+        let lost = self.network.lose(a, b);
+        if self.rng.bool() {
+            self.network.turn_deaf(a, b);
+        }
+        self.totals.losses += u64::from(lost);
+        self.tell(|| format!("{a} -> {b} loses messages"));
     }
 
     fn cut_something(&mut self) {
@@ -347,6 +369,7 @@ impl World {
     }
 
     fn heal_everything(&mut self) -> Outcome {
+        self.network.listen_again();
         for (a, b) in self.network.cut_pairs() {
             self.network.heal(a, b);
         }
@@ -362,23 +385,37 @@ impl World {
         Ok(())
     }
 
+    /// Time goes by until nobody is silent any more and all links are in sync.
     fn come_to_rest(&mut self) -> Outcome {
-        self.drain()?;
+        let mut unrest = String::new();
+        for _ in 0..20 {
+            self.drain()?;
+            match self.unrest() {
+                None => return Ok(()),
+                Some(why) => unrest = why,
+            }
+            self.now_ms += 10_000;
+            for at in 0..self.servers.len() {
+                self.tick(at)?;
+            }
+        }
+        Err(unrest)
+    }
+
+    fn unrest(&self) -> Option<String> {
         for server in &self.servers {
             let status = server.replica.status();
             if status.peers.len() + 1 != self.servers.len()
                 || status.peers.iter().any(|peer| peer.state != LinkState::Synced)
             {
-                return Err(format!("server {} is not synced with all: {:?}", server.id, status.peers));
+                return Some(format!("server {} is not synced with all: {:?}", server.id, status.peers));
             }
-            if (status.log_entries, status.log_bytes) != (0, 0) {
-                return Err(format!("server {} still has a log: {status:?}", server.id));
+            if (status.log_entries, status.log_bytes, status.pulls) != (0, 0, 0) {
+                return Some(format!("server {} still has a log or a pull: {status:?}", server.id));
             }
         }
-        match self.waiting.iter().next() {
-            Some((waiter, waiting)) => Err(format!("waiter {waiter} of server {} was forgotten", waiting.server)),
-            None => Ok(()),
-        }
+        let (waiter, waiting) = self.waiting.iter().next()?;
+        Some(format!("waiter {waiter} of server {} was forgotten", waiting.server))
     }
 
     fn drain(&mut self) -> Outcome {
@@ -425,9 +462,13 @@ impl World {
 
     fn let_tombstones_expire(&mut self) -> Outcome {
         self.now_ms += TTL_MS;
-        for at in 0..self.servers.len() {
-            self.tick(at);
-            let server = &self.servers[at];
+        // The first tick may find that a comparison is due, which comes first.
+        let count = self.servers.len();
+        for at in (0..count).chain(0..count) {
+            self.tick(at)?;
+            self.drain()?;
+        }
+        for server in &self.servers {
             let left = server.store.iter().filter(|(_, stamp, _)| stamp.kind == Kind::Tombstone).count();
             if left > 0 || server.replica.status().tombstones > 0 {
                 return Err(format!("server {} keeps {left} tombstones for ever", server.id));
