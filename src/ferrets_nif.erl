@@ -10,7 +10,7 @@
 -export([create/4, close/1, status/1]).
 -export([lookup/2, member/2, size/1, first/1, last/1, next/2, prev/2, scan/2]).
 -export([check/3, insert/3, insert_many/3, delete/3, delete_many/3]).
--export([peer_up/2, peer_down/2, message/4, work/1, flush/1, barrier/2, tick/1]).
+-export([peer_up/2, peer_down/2, message/4, work/1, flush/1, barrier/2, tick/1, digest/1]).
 
 -export_type([handle/0, peer/0, tag/0, effect/0, settings/0, position/0, status/0]).
 
@@ -32,7 +32,13 @@
     | {link_down, peer(), Reason :: atom()}
     | {refused, peer(), Reason :: atom()}
     | {synced, peer()}.
--type settings() :: #{node := binary(), tombstone_ttl_ms := non_neg_integer()}.
+%% Times below 2^64.
+-type settings() :: #{
+    node := binary(),
+    tombstone_ttl_ms := non_neg_integer(),
+    stall_timeout_ms := non_neg_integer(),
+    compare_interval_ms := non_neg_integer()
+}.
 -type status() :: #{atom() => term()}.
 
 load() ->
@@ -64,7 +70,7 @@ create(_Name, _Type, _KeyPos, _Settings) -> not_loaded().
 -spec close(handle()) -> ok.
 close(_Handle) -> not_loaded().
 
-%% `#{size, memory, garbage, pages, tombstones, incarnation, leader := self | peer(), log_entries, log_bytes,
+%% `#{size, memory, garbage, pages, tombstones, incarnation, leader := self | peer(), log_entries, log_bytes, pulls,
 %%    peers := [#{peer, state := opening | syncing | synced, unacked, node, incarnation}]}'; memory in words.
 -spec status(handle()) -> status().
 status(_Handle) -> not_loaded().
@@ -143,9 +149,14 @@ flush(_Handle) -> not_loaded().
 -spec barrier(handle(), tag()) -> [effect()].
 barrier(_Handle, _Tag) -> not_loaded().
 
-%% To be called about once a second: forgets tombstones that are due.
--spec tick(handle()) -> [effect()].
+%% To be called about once a second: gives up peers that stall, compares digests when it is time, forgets tombstones that are
+%% due. `more': to be called again at once.
+-spec tick(handle()) -> {done | more, [effect()]}.
 tick(_Handle) -> not_loaded().
+
+%% One number for all records and their versions, below 2^64.
+-spec digest(handle()) -> non_neg_integer().
+digest(_Handle) -> not_loaded().
 
 not_loaded() ->
     erlang:nif_error(not_loaded).

@@ -29,6 +29,10 @@
 -include_lib("kernel/include/logger.hrl").
 
 -define(TICK_MS, 1000).
+%% How long a linked peer may owe an answer before it is given up.
+-define(STALL_TIMEOUT_MS, 10_000).
+%% How often digests are compared with peers that are linked and quiet.
+-define(COMPARE_INTERVAL_MS, 60_000).
 %% How many lost nodes `info/1' remembers.
 -define(HISTORY_MAX, 100).
 
@@ -58,7 +62,12 @@ start(How, Tab, Options) ->
 
 -spec init({atom(), ferrets_options:checked()}) -> {ok, state()} | {stop, [ferrets_options:reason()]}.
 init({Tab, #{type := Type, keypos := KeyPos, tombstone_ttl := TombstoneTtl} = Options}) ->
-    Settings = #{node => atom_to_binary(node()), tombstone_ttl_ms => TombstoneTtl},
+    Settings = #{
+        node => atom_to_binary(node()),
+        tombstone_ttl_ms => TombstoneTtl,
+        stall_timeout_ms => ?STALL_TIMEOUT_MS,
+        compare_interval_ms => ?COMPARE_INTERVAL_MS
+    },
     case ferrets_nif:create(Tab, Type, KeyPos, Settings) of
         {ok, Handle} -> {ok, #state{tab = Tab, handle = Handle, options = Options, tick = start_tick()}};
         {error, Reason} -> {stop, [{create_failed, Reason}]}
@@ -103,7 +112,7 @@ handle_info({ferrets_request, Tag, Question}, State) when is_reference(Tag) ->
 handle_info(ferrets_backlog, State) ->
     {noreply, work_backlog(State)};
 handle_info({timeout, Tick, tick}, #state{tick = Tick} = State) ->
-    {noreply, run(ferrets_nif:tick(State#state.handle), State#state{tick = start_tick()})};
+    {noreply, tick(State#state{tick = start_tick()})};
 handle_info({'DOWN', Monitor, process, Pid, Reason} = Message, State) ->
     case ferrets_peers:remove(Pid, Monitor, State#state.peers) of
         {Gone, Peers} ->
@@ -192,6 +201,13 @@ answer_write({answer, Tag, badarg}) -> ferrets_request:answer(Tag, {ferrets_refu
 -spec work({done | more, [ferrets_nif:effect()]}, state()) -> state().
 work({done, Effects}, State) -> run(Effects, State);
 work({more, Effects}, State) -> work(ferrets_nif:work(State#state.handle), run(Effects, State)).
+
+-spec tick(state()) -> state().
+tick(State) ->
+    case ferrets_nif:tick(State#state.handle) of
+        {done, Effects} -> run(Effects, State);
+        {more, Effects} -> tick(run(Effects, State))
+    end.
 
 -spec run([ferrets_nif:effect()], state()) -> state().
 run(Effects, State) ->

@@ -1,6 +1,6 @@
 //! The NIF library of Ferrets: Erlang terms in and out, term arenas, the store.
 //!
-//! [`nif_table`], [`nif_read`] and [`nif_write`] are what Erlang calls. [`registry`] finds a [`table`] by name; [`read`] and
+//! [`nif_table`], [`nif_read`], [`nif_write`] and [`nif_server`] are what Erlang calls. An [`engine`] drives the protocol. [`registry`] finds a [`table`] by name; [`read`] and
 //! [`walk`] read it, a [`store::Writer`] changes it. Records live in [`page`]s, the [`index`] finds them by hash, the
 //! [`order`] by key. [`pool`] explains why readers need no reference counts, [`beam`] is the only place that calls the VM.
 
@@ -8,6 +8,7 @@ mod beam;
 mod engine;
 mod index;
 mod nif_read;
+mod nif_server;
 mod nif_table;
 mod nif_write;
 mod order;
@@ -19,6 +20,7 @@ mod registry;
 mod slice;
 mod store;
 mod table;
+mod tags;
 mod walk;
 
 use rustler::{Env, Term};

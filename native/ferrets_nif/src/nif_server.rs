@@ -1,7 +1,6 @@
 //! NIFs for a table's server: events in, effects out.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use ferrets_core::effect::{DownReason, Effect, Peer, Refusal};
 use ferrets_core::link::LinkState;
@@ -12,6 +11,7 @@ use crate::beam::call::{nif, Answer, BadArg};
 use crate::beam::term::list;
 use crate::engine::{now_ms, Effects, Engine};
 use crate::nif_table::store_status;
+use crate::slice::Slice;
 use crate::table::Handle;
 use crate::tags::Tag;
 
@@ -21,16 +21,13 @@ const SLICE_ENTRIES: usize = 64;
 /// Tombstones forgotten under one hold of the engine's lock.
 const SLICE_TOMBSTONES: usize = 64;
 
-/// After this long a call says `more`.
-const CALL_MAX: Duration = Duration::from_micros(300);
-
 mod atoms {
     rustler::atoms! {
         done, more,
         send, reply, link_up, link_down, refused, synced,
-        gone, gap, dropped_by_peer, relinked, malformed,
+        gone, gap, stalled, dropped_by_peer, relinked, malformed,
         protocol_version, table_type, keypos,
-        incarnation, leader, log_entries, log_bytes, peers,
+        incarnation, leader, log_entries, log_bytes, pulls, peers,
         // `self` is a word of Rust's.
         this = "self",
         peer, state, unacked, node, opening, syncing,
@@ -56,17 +53,15 @@ fn handle(term: Term<'_>) -> Result<ResourceArc<Handle>, BadArg> {
 }
 
 /// One event that takes no long.
-fn event<'a>(
-    env: Env<'a>,
-    term: Term<'a>,
-    event: impl FnOnce(&mut Engine, &mut Effects),
-) -> Answer<'a> {
+fn event<'a>(env: Env<'a>, term: Term<'a>, event: impl FnOnce(&mut Engine, &mut Effects)) -> Answer<'a> {
     let handle = handle(term)?;
-    handle.table.with_engine(handle.id, |engine| {
-        let effects = engine.event(handle.table, event);
-        encode_effects(env, engine, effects)
-    })
-    .map_err(|_| BadArg)
+    handle
+        .table
+        .with_engine(handle.id, |engine| {
+            let effects = engine.event(handle.table, event);
+            encode_effects(env, engine, effects)
+        })
+        .map_err(|_| BadArg)
 }
 
 /// An event, and then the work that it leaves, slice by slice, as long as the call may take.
@@ -77,7 +72,7 @@ fn sliced<'a>(
     mut next: impl FnMut(&mut Engine, &mut Effects) -> Progress,
 ) -> Answer<'a> {
     let handle = handle(term)?;
-    let start = Instant::now();
+    let time = Slice::begin(env);
     let mut parts = Vec::new();
     let mut slice = |run: &mut dyn FnMut(&mut Engine, &mut Effects) -> Progress| {
         handle
@@ -95,7 +90,7 @@ fn sliced<'a>(
         Some(first) => first(engine, effects),
         None => Progress::Done,
     })?;
-    while progress == Progress::More && start.elapsed() < CALL_MAX {
+    while progress == Progress::More && !time.is_over(0) {
         progress = slice(&mut next)?;
     }
     let progress = match progress {
@@ -148,8 +143,8 @@ fn barrier<'a>(env: Env<'a>, [term, tag]: [Term<'a>; 2]) -> Answer<'a> {
 }
 
 fn tick<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
-    let forget = |engine: &mut Engine, _: &mut Effects| {
-        engine.replica.tick(&mut engine.writer, now_ms(), SLICE_TOMBSTONES)
+    let forget = |engine: &mut Engine, effects: &mut Effects| {
+        engine.replica.tick(&mut engine.writer, now_ms(), SLICE_TOMBSTONES, effects)
     };
     sliced(env, term, forget, forget)
 }
@@ -173,10 +168,12 @@ fn status<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
         (atoms::leader(), leader),
         (atoms::log_entries(), status.log_entries.encode(env)),
         (atoms::log_bytes(), status.log_bytes.encode(env)),
+        (atoms::pulls(), status.pulls.encode(env)),
         (atoms::peers(), list(env, &peers)),
     ];
-    let mut map = store_status(env, handle.table);
-    for (key, value) in pairs {
+    let figures = store_status(handle.table).map(|(key, figure)| (key, figure.encode(env)));
+    let mut map = Term::map_new(env);
+    for (key, value) in figures.into_iter().chain(pairs) {
         map = map.map_put(key, value).map_err(|_| BadArg)?;
     }
     Ok(map)
@@ -249,6 +246,7 @@ fn down_reason(reason: DownReason) -> rustler::Atom {
     match reason {
         DownReason::Gone => atoms::gone(),
         DownReason::Gap => atoms::gap(),
+        DownReason::Stalled => atoms::stalled(),
         DownReason::DroppedByPeer => atoms::dropped_by_peer(),
         DownReason::Relinked => atoms::relinked(),
         DownReason::Malformed => atoms::malformed(),

@@ -1,7 +1,5 @@
 //! A table's life: `abi, create, close`, and the store's part of `status`.
 
-use std::time::Duration;
-
 use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
 
 use crate::beam::call::{nif, Answer, BadArg};
@@ -12,7 +10,8 @@ use crate::ABI;
 
 mod atoms {
     rustler::atoms! {
-        ok, error, already_exists, unsupported_type, set, ordered_set, bag, node, tombstone_ttl_ms, undefined,
+        ok, error, already_exists, unsupported_type, set, ordered_set, bag, node, undefined,
+        tombstone_ttl_ms, stall_timeout_ms, compare_interval_ms,
         size, memory, garbage, pages, tombstones
     }
 }
@@ -57,8 +56,13 @@ fn failure(env: Env<'_>, reason: Atom) -> Term<'_> {
 
 fn decode_settings(settings: Term<'_>) -> Option<Settings> {
     let node = settings.map_get(atoms::node()).ok()?.decode::<Binary>().ok()?;
-    let ttl_ms = settings.map_get(atoms::tombstone_ttl_ms()).ok()?.decode::<u64>().ok()?;
-    Some(Settings { node: node.as_slice().to_vec(), tombstone_ttl: Duration::from_millis(ttl_ms) })
+    let time = |key: Atom| settings.map_get(key).ok()?.decode::<u64>().ok();
+    Some(Settings {
+        node: node.as_slice().to_vec(),
+        tombstone_ttl_ms: time(atoms::tombstone_ttl_ms())?,
+        stall_timeout_ms: time(atoms::stall_timeout_ms())?,
+        compare_interval_ms: time(atoms::compare_interval_ms())?,
+    })
 }
 
 fn close<'a>(env: Env<'a>, [handle]: [Term<'a>; 1]) -> Answer<'a> {
@@ -79,16 +83,6 @@ pub fn store_status(table: &Table) -> [(Atom, i64); 5] {
     ]
 }
 
-fn status<'a>(env: Env<'a>, [handle]: [Term<'a>; 1]) -> Answer<'a> {
-    let handle = handle.decode::<ResourceArc<Handle>>().map_err(|_| BadArg)?;
-    let figures = store_status(handle.table);
-    if handle.table.id() != handle.id {
-        return Err(BadArg);
-    }
-    Term::map_from_pairs(env, &figures).map_err(|_| BadArg)
-}
-
 nif!("abi", 0, abi);
 nif!("create", 4, create);
 nif!("close", 1, close);
-nif!("status", 1, status);

@@ -4,14 +4,13 @@
 //! batches, so that the lock is never held for long, and in time slices.
 
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use ferrets_core::store::Kind;
 use rustler::{Encoder, Env, Term};
 
 use crate::beam::call::{nif, Answer, BadArg};
 use crate::beam::term::{cell, encode, Elements};
-use crate::engine::{Tag, Write, Written};
+use crate::engine::{Waiter, Write, Written};
 use crate::registry;
 use crate::slice::Slice;
 use crate::store::Item;
@@ -58,7 +57,6 @@ impl<'a> Target<'a> {
 
     /// Writes all items under one lock. The tag is used up with the last batch.
     fn write(&self, items: &[Item<'a>], is_last: bool) -> Result<Outcome, BadArg> {
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
         let mut is_linked = self.table.linked.load(Ordering::Relaxed);
         loop {
             let payload = |item: &Item<'a>| {
@@ -69,12 +67,12 @@ impl<'a> Target<'a> {
             let payloads: Vec<Vec<u8>> = items.iter().filter(|_| is_linked).map(payload).collect();
             let mut payloads = payloads.into_iter();
             let mut writes = items.iter().map(|&item| Write { kind: self.kind, item, payload: payloads.next() });
-            let tag = match self.tag {
-                None => Tag::None,
-                Some(tag) if is_last => Tag::Now(tag),
-                Some(_) => Tag::Later,
+            let waiter = match self.tag {
+                None => Waiter::None,
+                Some(tag) if is_last => Waiter::Now(tag),
+                Some(_) => Waiter::Later,
             };
-            let written = self.table.with_engine(self.id, |engine| engine.write(self.table, now_ms, &mut writes, tag));
+            let written = self.table.with_engine(self.id, |engine| engine.write(&mut writes, waiter));
             match written {
                 Ok(Written::Done) => return Ok(Outcome::Done),
                 Ok(Written::Wait { wake }) => {
