@@ -45,6 +45,10 @@ defmodule Ferrets do
     * `:handle_down` - a function of one argument, called once on each surviving node when a linked server is gone, with
       a map of `:remote_pid`, `:remote_node`, `:table` and `:is_leader`
     * `:tombstone_ttl` - for how many milliseconds a deletion outlives a netsplit; 300 000 by default
+    * `:stall_timeout` - how many milliseconds a linked peer may owe an answer before it is given up, and holds up writers
+      no longer; 10 000 by default
+    * `:compare_interval` - how many milliseconds lie between two comparisons of digests with the linked peers; 60 000 by
+      default
   """
   @type options :: keyword | map
 

@@ -13,6 +13,9 @@
 
 -export_type([options/0, checked/0, reason/0, handle_down/0]).
 
+%% A thousand years: far from where the library's arithmetic would end.
+-define(MS_MAX, 31_556_952_000_000).
+
 %% Called once on each surviving node when a linked server is gone.
 -type handle_down() ::
     fun((#{remote_pid := pid(), remote_node := node(), table := atom(), is_leader := boolean()}) -> term()).
@@ -23,7 +26,11 @@
     handle_down => handle_down(),
     on_nodedown => keep,
     %% Milliseconds for which a deletion outlives a netsplit.
-    tombstone_ttl => non_neg_integer()
+    tombstone_ttl => non_neg_integer(),
+    %% How many milliseconds a linked peer may owe an answer before it is given up, and holds up writers no longer.
+    stall_timeout => pos_integer(),
+    %% How many milliseconds lie between two comparisons of digests with the linked peers.
+    compare_interval => pos_integer()
 }.
 
 %% All options that have a default are there.
@@ -32,6 +39,8 @@
     keypos := pos_integer(),
     on_nodedown := keep,
     tombstone_ttl := non_neg_integer(),
+    stall_timeout := pos_integer(),
+    compare_interval := pos_integer(),
     handle_down => handle_down()
 }.
 
@@ -56,7 +65,14 @@ check(Options) ->
 
 -spec defaults() -> checked().
 defaults() ->
-    #{type => ordered_set, keypos => 1, on_nodedown => keep, tombstone_ttl => 300_000}.
+    #{
+        type => ordered_set,
+        keypos => 1,
+        on_nodedown => keep,
+        tombstone_ttl => 300_000,
+        stall_timeout => 10_000,
+        compare_interval => 60_000
+    }.
 
 -spec check_one({term(), term()}) -> [reason()].
 check_one({type, Type}) when Type =:= ordered_set; Type =:= set; Type =:= bag -> [];
@@ -64,17 +80,18 @@ check_one({keypos, Position}) when is_integer(Position), Position > 0 -> [];
 check_one({handle_down, Fun}) when is_function(Fun, 1) -> [];
 check_one({on_nodedown, keep}) -> [];
 check_one({on_nodedown, delete_owned}) -> [{unsupported, on_nodedown}];
-check_one({tombstone_ttl, Ms}) when is_integer(Ms), Ms >= 0 -> [];
+check_one({tombstone_ttl, Ms}) when is_integer(Ms), Ms >= 0, Ms =< ?MS_MAX -> [];
+check_one({Option, Ms}) when
+    Option =:= stall_timeout orelse Option =:= compare_interval, is_integer(Ms), Ms > 0, Ms =< ?MS_MAX
+->
+    [];
+check_one({Option, _}) when Option =:= handle_conflict; Option =:= handle_wrong_leader -> [{unsupported, Option}];
 check_one({Option, Value}) ->
-    case Option of
-        _ when Option =:= handle_conflict; Option =:= handle_wrong_leader -> [{unsupported, Option}];
-        _ ->
-            case is_known(Option) of
-                true -> [{bad_option, #{option => Option, value => Value}}];
-                false -> [{unknown_option, #{option => Option}}]
-            end
+    case is_known(Option) of
+        true -> [{bad_option, #{option => Option, value => Value}}];
+        false -> [{unknown_option, #{option => Option}}]
     end.
 
 -spec is_known(term()) -> boolean().
 is_known(Option) ->
-    lists:member(Option, [type, keypos, handle_down, on_nodedown, tombstone_ttl]).
+    lists:member(Option, [handle_down | maps:keys(defaults())]).

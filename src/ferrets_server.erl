@@ -29,10 +29,6 @@
 -include_lib("kernel/include/logger.hrl").
 
 -define(TICK_MS, 1000).
-%% How long a linked peer may owe an answer before it is given up.
--define(STALL_TIMEOUT_MS, 10_000).
-%% How often digests are compared with peers that are linked and quiet.
--define(COMPARE_INTERVAL_MS, 60_000).
 %% How many lost nodes `info/1' remembers.
 -define(HISTORY_MAX, 100).
 
@@ -61,17 +57,20 @@ start(How, Tab, Options) ->
 %% ---------------------------------------------------------------- gen_server
 
 -spec init({atom(), ferrets_options:checked()}) -> {ok, state()} | {stop, [ferrets_options:reason()]}.
-init({Tab, #{type := Type, keypos := KeyPos, tombstone_ttl := TombstoneTtl} = Options}) ->
-    Settings = #{
-        node => atom_to_binary(node()),
-        tombstone_ttl_ms => TombstoneTtl,
-        stall_timeout_ms => ?STALL_TIMEOUT_MS,
-        compare_interval_ms => ?COMPARE_INTERVAL_MS
-    },
-    case ferrets_nif:create(Tab, Type, KeyPos, Settings) of
+init({Tab, #{type := Type, keypos := KeyPos} = Options}) ->
+    case ferrets_nif:create(Tab, Type, KeyPos, settings(Options)) of
         {ok, Handle} -> {ok, #state{tab = Tab, handle = Handle, options = Options, tick = start_tick()}};
         {error, Reason} -> {stop, [{create_failed, Reason}]}
     end.
+
+-spec settings(ferrets_options:checked()) -> ferrets_nif:settings().
+settings(#{tombstone_ttl := TombstoneTtl, stall_timeout := StallTimeout, compare_interval := CompareInterval}) ->
+    #{
+        node => atom_to_binary(node()),
+        tombstone_ttl_ms => TombstoneTtl,
+        stall_timeout_ms => StallTimeout,
+        compare_interval_ms => CompareInterval
+    }.
 
 -spec handle_call(term(), gen_server:from(), state()) -> {reply, term(), state()} | {noreply, state()}.
 handle_call(ping, _From, State) ->

@@ -309,11 +309,13 @@ all_wrong_options_are_named_and_nothing_starts(_Config) ->
             {bad_option, #{option => handle_down, value => no_fun}},
             {bad_option, #{option => keypos, value => 0}},
             {unknown_option, #{option => nonsense}},
+            {bad_option, #{option => stall_timeout, value => 0}},
             {bad_option, #{option => tombstone_ttl, value => -1}},
             {bad_option, #{option => type, value => duplicate_bag}}
         ]},
         ferrets:start(?TAB, #{
-            type => duplicate_bag, keypos => 0, handle_down => no_fun, nonsense => 1, tombstone_ttl => -1
+            type => duplicate_bag, keypos => 0, handle_down => no_fun, nonsense => 1, tombstone_ttl => -1,
+            stall_timeout => 0, compare_interval => 1000
         })
     ),
     ?assertEqual({error, [{bad_options, #{value => []}}]}, ferrets:start(?TAB, [])),

@@ -157,7 +157,7 @@ every_node_names_the_same_leader_and_nodes(Config) ->
             Info = call(Peer, ferrets, info, [?TAB]),
             ?assertMatch(#{nodes := Nodes, leader := Leader}, Info),
             ?assertEqual(
-                lists:sort([{node(Other), Other} || Other <- Pids, Other =/= Pid]),
+                lists:sort([{erlang:node(Other), Other} || Other <- Pids, Other =/= Pid]),
                 lists:sort([{Node, Other} || #{node := Node, pid := Other, state := synced} <- maps:get(peers, Info)])
             ),
             ?assertEqual({reply, Nodes}, call(Peer, fun() ->

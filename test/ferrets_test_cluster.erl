@@ -58,7 +58,6 @@ kill(#{os_pid := OsPid}) ->
     [] = os:cmd("kill -KILL " ++ OsPid),
     ok.
 
-
 -spec node(peer()) -> node().
 node(#{node := Node}) -> Node.
 
