@@ -1,8 +1,6 @@
 defmodule FerretsTest do
   use ExUnit.Case, async: true
 
-  @moduletag :capture_log
-
   doctest Ferrets
 
   test "a table stands in a supervision tree and is started again" do
