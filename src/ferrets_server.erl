@@ -238,15 +238,13 @@ send(Pid, Head, Body) ->
 
 -spec change_link(ferrets_nif:effect(), pid(), state()) -> state().
 change_link({link_up, Peer}, Pid, State) ->
-    ?LOG_INFO(#{what => ferrets_link_up, table => State#state.tab, remote_pid => Pid, remote_node => node(Pid)}),
+    log_peer(info, ferrets_link_up, Pid, #{}, State),
     set_link(Peer, linked, State);
 change_link({synced, Peer}, Pid, State) ->
-    ?LOG_INFO(#{what => ferrets_synced, table => State#state.tab, remote_pid => Pid, remote_node => node(Pid)}),
+    log_peer(info, ferrets_synced, Pid, #{}, State),
     answer_waiting(Peer, ok, set_link(Peer, synced, State));
 change_link({link_down, Peer, Reason}, Pid, State) ->
-    ?LOG_WARNING(#{
-        what => ferrets_link_down, table => State#state.tab, remote_pid => Pid, remote_node => node(Pid), reason => Reason
-    }),
+    log_peer(warning, ferrets_link_down, Pid, #{reason => Reason}, State),
     State1 = set_link(Peer, closed, State),
     case Reason of
         %% The library opens a new link in the same breath: who waits for the sync goes on waiting.
@@ -254,10 +252,12 @@ change_link({link_down, Peer, Reason}, Pid, State) ->
         _ -> answer_waiting(Peer, {error, {link_down, Reason}}, State1)
     end;
 change_link({refused, Peer, Reason}, Pid, State) ->
-    ?LOG_ERROR(#{
-        what => ferrets_link_refused, table => State#state.tab, remote_pid => Pid, remote_node => node(Pid), reason => Reason
-    }),
+    log_peer(error, ferrets_link_refused, Pid, #{reason => Reason}, State),
     answer_waiting(Peer, {error, {refused, Reason}}, set_link(Peer, closed, State)).
+
+-spec log_peer(logger:level(), atom(), pid(), map(), state()) -> ok.
+log_peer(Level, What, Pid, Evidence, #state{tab = Tab}) ->
+    ?LOG(Level, Evidence#{what => What, table => Tab, remote_pid => Pid, remote_node => node(Pid)}).
 
 -spec set_link(ferrets_nif:peer(), ferrets_peers:state(), state()) -> state().
 set_link(Peer, Link, State) ->
@@ -291,9 +291,7 @@ handle_gone(#{peer := Peer, was_linked := WasLinked, waiting := Waiting}, Pid, R
 
 -spec lost(pid(), term(), state()) -> state().
 lost(Pid, Reason, #state{tab = Tab, options = Options, node_down_history = History} = State) ->
-    ?LOG_WARNING(#{
-        what => ferrets_server_down, table => Tab, remote_pid => Pid, remote_node => node(Pid), reason => Reason
-    }),
+    log_peer(warning, ferrets_server_down, Pid, #{reason => Reason}, State),
     case Options of
         #{handle_down := Fun} ->
             #{leader := Leader} = ferrets_nif:status(State#state.handle),
