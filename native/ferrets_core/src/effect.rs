@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::leader::Operation;
+
 /// A server that replicates the same table, as its host numbers it. A number stands for one server process for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peer(pub u64);
@@ -34,6 +36,23 @@ pub enum Refusal {
     KeyPosition,
 }
 
+/// The answer to a leader operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The record has been inserted, and every linked server has it.
+    Inserted,
+    /// There is a record with the key.
+    Present,
+    /// There is this record with the key, encoded as in [`crate::store::Entry::encode`].
+    Found(Vec<u8>),
+    /// The server that was asked is not the leader. Nothing was done.
+    WrongLeader,
+    /// The leader cannot take the record. Nothing was done.
+    Malformed,
+    /// The leader was lost before it answered. What was asked may or may not have been done.
+    LeaderLost,
+}
+
 /// An effect of an event. `W` is what the host knows a waiting caller by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect<W> {
@@ -48,6 +67,17 @@ pub enum Effect<W> {
     },
     /// Every linked peer has what these callers wrote.
     Reply(Vec<W>),
+    /// The answer to this caller's question to the leader.
+    Answer(W, Answer),
+    /// A leader operation came to this server, which is not the leader; its caller is told so. For the host's records.
+    WrongLeader {
+        /// The server that sent it; none: this one.
+        from: Option<Peer>,
+        /// What was asked.
+        operation: Operation,
+        /// The record, encoded.
+        payload: Vec<u8>,
+    },
     /// From here on the peer gets all writes, and writes wait for it.
     LinkUp(Peer),
     /// The peer gets nothing more, and nobody waits for it.

@@ -7,7 +7,8 @@
 
 use crate::effect::{DownReason, Effect, Peer, Refusal};
 use crate::link::Link;
-use crate::replica::Replica;
+use crate::replica::{Progress, Replica};
+use crate::store::Store;
 use crate::stream;
 use crate::sync::Depth;
 use crate::version::Writer;
@@ -24,9 +25,17 @@ impl<W> Replica<W> {
         effects.push(send(peer, &self.hello(own, 0)));
     }
 
-    /// The peer is gone. Nobody waits for it any more.
-    pub fn peer_down(&mut self, peer: Peer, effects: &mut Vec<Effect<W>>) {
+    /// The peer is gone. Nobody waits for it any more. [`Progress::More`]: go on with [`Replica::work`].
+    pub fn peer_down<S: Store>(
+        &mut self,
+        store: &mut S,
+        now_ms: u64,
+        peer: Peer,
+        budget: usize,
+        effects: &mut Vec<Effect<W>>,
+    ) -> Progress {
         self.take_down(peer, DownReason::Gone, effects);
+        self.serve(store, now_ms, budget, effects)
     }
 
     pub(crate) fn on_hello(&mut self, peer: Peer, greeting: Greeting, effects: &mut Vec<Effect<W>>) {
@@ -92,7 +101,7 @@ impl<W> Replica<W> {
     fn bring_up(&mut self, peer: Peer, own: Nonce, greeting: Greeting, effects: &mut Vec<Effect<W>>) {
         self.origins.intern(greeting.writer.incarnation, &greeting.writer.node);
         let mut link = Link::new(own);
-        link.bring_up(greeting.nonce, greeting.writer);
+        link.bring_up(greeting.nonce, greeting.writer, greeting.started_ms);
         if greeting.echo == 0 {
             effects.push(send(peer, &self.hello(own, greeting.nonce)));
         }
@@ -119,6 +128,7 @@ impl<W> Replica<W> {
             effects.push(Effect::LinkDown(peer, reason));
         }
         self.forget_pull(peer, effects);
+        self.leader_lost(peer, effects);
     }
 
     fn objection(&self, greeting: &Greeting) -> Option<Refusal> {
@@ -136,7 +146,14 @@ impl<W> Replica<W> {
 
     pub(crate) fn hello(&self, nonce: Nonce, echo: Nonce) -> Head {
         let writer = self.config.writer.clone();
-        Head::Hello { protocol: PROTOCOL, nonce, echo, shape: self.config.shape, writer }
+        Head::Hello {
+            protocol: PROTOCOL,
+            nonce,
+            echo,
+            shape: self.config.shape,
+            writer,
+            started_ms: self.config.started_ms,
+        }
     }
 }
 
@@ -147,6 +164,7 @@ pub(crate) struct Greeting {
     pub echo: Nonce,
     pub shape: TableShape,
     pub writer: Writer,
+    pub started_ms: u64,
 }
 
 /// A message that is a head alone.

@@ -12,6 +12,7 @@ pub mod digest;
 pub mod effect;
 mod handshake;
 mod inbox;
+pub mod leader;
 pub mod link;
 pub mod log;
 pub mod replica;

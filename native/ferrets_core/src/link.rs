@@ -24,6 +24,8 @@ pub struct Up {
     pub theirs: Nonce,
     /// Who the peer is.
     pub writer: Writer,
+    /// When it started, by its own clock.
+    pub started_ms: u64,
     /// The last batch sent, counted from 1 on this link.
     pub sent: u64,
     /// The last batch acknowledged by the peer.
@@ -54,8 +56,8 @@ impl Link {
     }
 
     /// The other side's nonce is known: the link is up.
-    pub fn bring_up(&mut self, theirs: Nonce, writer: Writer) {
-        self.up = Some(Up { theirs, writer, sent: 0, acked: 0, applied: 0, pulled: false, served: false });
+    pub fn bring_up(&mut self, theirs: Nonce, writer: Writer, started_ms: u64) {
+        self.up = Some(Up { theirs, writer, started_ms, sent: 0, acked: 0, applied: 0, pulled: false, served: false });
     }
 
     /// What an up link has; none while it is opening.

@@ -117,6 +117,15 @@ impl<W> Log<W> {
         }
     }
 
+    /// The number of the last batch that has anything in it: once it has landed, all that was written is everywhere.
+    pub fn last_number(&self) -> u64 {
+        if self.open.entries > 0 {
+            self.open.number
+        } else {
+            self.open.number - 1
+        }
+    }
+
     /// The number of the last batch that is everywhere.
     pub fn completed(&self) -> u64 {
         self.completed

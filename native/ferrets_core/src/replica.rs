@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::digest::{scramble, Digest};
 use crate::effect::{Effect, Peer};
 use crate::inbox::Incoming;
+use crate::leader::Leadership;
 use crate::link::{Link, LinkState};
 use crate::log::Log;
 use crate::rules;
@@ -33,6 +34,8 @@ use crate::wire::{Nonce, TableShape};
 pub struct Config {
     /// This server.
     pub writer: Writer,
+    /// When this server started, by its own clock.
+    pub started_ms: u64,
     /// The table's type and key position.
     pub shape: TableShape,
     /// How long a deletion is remembered.
@@ -112,7 +115,7 @@ pub struct PeerStatus {
 pub struct Status {
     /// This server's incarnation.
     pub incarnation: Incarnation,
-    /// The server that serialises leader operations: the one of the least incarnation; none means this one.
+    /// The server that serialises leader operations: the oldest; none means this one.
     pub leader: Option<Peer>,
     /// Entries that not all linked peers have acknowledged.
     pub log_entries: u64,
@@ -138,6 +141,7 @@ pub struct Replica<W> {
     pub(crate) pulls: Pulls,
     pub(crate) incoming: Option<Incoming>,
     pub(crate) tombstones: Tombstones,
+    pub(crate) leadership: Leadership<W>,
     pub(crate) compare_at_ms: Option<u64>,
     links_made: u64,
 }
@@ -155,6 +159,7 @@ impl<W> Replica<W> {
             incoming: None,
             tombstones: Tombstones::new(config.tombstone_ttl_ms),
             compare_at_ms: None,
+            leadership: Leadership::default(),
             links_made: 0,
             config,
         }
@@ -256,11 +261,6 @@ impl<W> Replica<W> {
     /// What the writers of a message are called here.
     pub(crate) fn intern_all(&mut self, writers: &[Writer]) -> Vec<Origin> {
         writers.iter().map(|writer| self.origins.intern(writer.incarnation, &writer.node)).collect()
-    }
-
-    fn leader(&self) -> Option<Peer> {
-        let ids = self.links.iter().filter_map(|(peer, link)| Some((link.up()?.writer.incarnation, *peer)));
-        ids.filter(|(incarnation, _)| *incarnation < self.config.writer.incarnation).min().map(|(_, peer)| peer)
     }
 
     /// A nonce that no link of this server has had, and that no other server is likely to choose.

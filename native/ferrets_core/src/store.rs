@@ -98,6 +98,9 @@ pub trait Store {
         rule: impl FnOnce(Option<Stamp>) -> Verdict,
     ) -> Result<Change, Malformed>;
 
+    /// The record whose key is that of `payload`, which is an encoded record; encoded likewise.
+    fn lookup_encoded(&mut self, payload: &[u8]) -> Option<Vec<u8>>;
+
     /// Shows the entries whose hash is at least `from`, in ascending order of hash, until `visit` answers
     /// [`Flow::Enough`] (the entries that share the last hash are still shown) or none is left.
     ///

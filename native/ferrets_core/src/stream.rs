@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::effect::{DownReason, Effect, Peer};
-use crate::handshake::send;
+use crate::handshake::{send, Greeting};
 use crate::inbox::{Incoming, Then};
 use crate::link::{Link, Up};
 use crate::log::Batch;
@@ -12,9 +12,22 @@ use crate::store::Store;
 use crate::wire::{Head, Nonce};
 
 impl<W> Replica<W> {
-    /// Sends what is logged, unless a batch is in flight: then its acknowledgement will. To be called when
-    /// [`crate::replica::Written::Logged`] asks for it.
-    pub fn flush(&mut self, effects: &mut Vec<Effect<W>>) {
+    /// Sends what callers have written and asked, unless a batch is in flight: then its acknowledgement will. To be called
+    /// when [`crate::replica::Written::Logged`] or [`crate::leader::Asked::Logged`] asks for it. [`Progress::More`]: go on
+    /// with [`Replica::work`].
+    pub fn flush_all<S: Store>(
+        &mut self,
+        store: &mut S,
+        now_ms: u64,
+        budget: usize,
+        effects: &mut Vec<Effect<W>>,
+    ) -> Progress {
+        self.flush(effects);
+        self.flush_questions(effects);
+        self.serve(store, now_ms, budget, effects)
+    }
+
+    pub(crate) fn flush(&mut self, effects: &mut Vec<Effect<W>>) {
         while let Some((batch, true)) = self.log.take_off() {
             for (peer, link) in &mut self.links {
                 if let Some(up) = link.up_mut() {
@@ -48,8 +61,9 @@ impl<W> Replica<W> {
             return Progress::Done;
         };
         match head {
-            Head::Hello { protocol, nonce, echo, shape, writer } => {
-                self.on_hello(peer, crate::handshake::Greeting { protocol, nonce, echo, shape, writer }, effects);
+            Head::Hello { protocol, nonce, echo, shape, writer, started_ms } => {
+                let greeting = Greeting { protocol, nonce, echo, shape, writer, started_ms };
+                self.on_hello(peer, greeting, effects);
             }
             Head::Refuse { nonce, reason } => self.on_refuse(peer, nonce, reason, effects),
             Head::Drop { link } => self.on_drop(peer, link, effects),
@@ -63,11 +77,17 @@ impl<W> Replica<W> {
             Head::Sums { link } => self.on_sums(store, (peer, link), body, effects),
             Head::Pull { link, from, to } => self.on_pull(store, (peer, link), (from, to), body, effects),
             Head::Pulled { link } => self.on_pulled(peer, link, effects),
+            Head::Ask { link, seq, members } => {
+                if self.on_ask((peer, link, seq, members), body).is_err() {
+                    self.abandon(peer, DownReason::Malformed, effects);
+                }
+            }
+            Head::Answers { link, seq } => self.on_answers((peer, link, seq), body, effects),
         }
-        Progress::Done
+        self.serve(store, now_ms, budget, effects)
     }
 
-    /// Goes on with the message that was not finished.
+    /// Goes on with what was not finished.
     pub fn work<S: Store>(
         &mut self,
         store: &mut S,
@@ -75,21 +95,17 @@ impl<W> Replica<W> {
         budget: usize,
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
-        let Some(mut incoming) = self.incoming.take() else { return Progress::Done };
-        match incoming.merge(self, store, now_ms, budget) {
-            Ok(Progress::More) => {
-                self.incoming = Some(incoming);
-                Progress::More
-            }
-            Ok(Progress::Done) => {
-                self.finish(&incoming, effects);
-                Progress::Done
-            }
-            Err(_) => {
-                self.abandon(incoming.peer, DownReason::Malformed, effects);
-                Progress::Done
+        if let Some(mut incoming) = self.incoming.take() {
+            match incoming.merge(self, store, now_ms, budget) {
+                Ok(Progress::More) => {
+                    self.incoming = Some(incoming);
+                    return Progress::More;
+                }
+                Ok(Progress::Done) => self.finish(&incoming, effects),
+                Err(_) => self.abandon(incoming.peer, DownReason::Malformed, effects),
             }
         }
+        self.serve(store, now_ms, budget, effects)
     }
 
     /// Takes in the entries of a message, as far as the budget goes.
@@ -170,6 +186,7 @@ impl<W> Replica<W> {
             if !waiters.is_empty() {
                 effects.push(Effect::Reply(waiters));
             }
+            self.give_answers(effects);
         }
         everywhere
     }

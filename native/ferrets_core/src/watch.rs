@@ -22,7 +22,10 @@ impl<W> Replica<W> {
     ) -> Progress {
         self.watch_links(now_ms, effects);
         self.compare_if_due(now_ms, effects);
-        self.forget_tombstones(store, now_ms, budget)
+        match self.serve(store, now_ms, budget, effects) {
+            Progress::More => Progress::More,
+            Progress::Done => self.forget_tombstones(store, now_ms, budget),
+        }
     }
 
     /// A peer that owes an answer and gives none for too long must not hold up writers and syncs: its link is given up, and a

@@ -8,6 +8,7 @@
 //! entries        origins entry*               body of Batch and Chunk
 //! bucket sums    (bucket:u16 sums:2*u64)*     body of Sums
 //! wants          buckets:512 origins note*    body of Pull
+//! items          (code:u8 len:u32 payload)*   body of Ask and Answers
 //! origins        count:u16 (incarnation:u64 node_len:u16 node)*
 //! entry          kind:u8 origin:u16 hlc:u64 len:u32 payload
 //! note           an entry whose payload is hash:u32
@@ -49,6 +50,8 @@ pub enum Head {
         shape: TableShape,
         /// The sender.
         writer: Writer,
+        /// When the sender started, by its own clock.
+        started_ms: u64,
     },
     /// The answer to a `Hello` with which there can be no link.
     Refuse {
@@ -116,6 +119,22 @@ pub enum Head {
         /// Receiver's nonce.
         link: Nonce,
     },
+    /// Leader operations of the sender's callers; the body has the questions.
+    Ask {
+        /// Receiver's nonce.
+        link: Nonce,
+        /// Counts the sender's `Ask`s.
+        seq: u64,
+        /// A number for the set of servers that are linked with the sender, itself included.
+        members: u64,
+    },
+    /// The answers to an `Ask`, in its body, in the order of the questions.
+    Answers {
+        /// Receiver's nonce.
+        link: Nonce,
+        /// That of the `Ask`.
+        seq: u64,
+    },
 }
 
 /// The bytes are no message.
@@ -127,7 +146,7 @@ impl Head {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(32);
         match self {
-            Head::Hello { protocol, nonce, echo, shape, writer } => {
+            Head::Hello { protocol, nonce, echo, shape, writer, started_ms } => {
                 // The version comes first and stays there, so that any version can be told from any other.
                 out.push(1);
                 out.extend(protocol.to_le_bytes());
@@ -136,6 +155,7 @@ impl Head {
                 out.push(shape.table_type);
                 out.extend(shape.keypos.to_le_bytes());
                 put_writer(&mut out, writer);
+                out.extend(started_ms.to_le_bytes());
             }
             Head::Refuse { nonce, reason } => {
                 out.push(2);
@@ -162,6 +182,11 @@ impl Head {
             }
             Head::Pulled { link } => put_link(&mut out, 10, *link),
             Head::Drop { link } => put_link(&mut out, 11, *link),
+            Head::Ask { link, seq, members } => {
+                put_pair(&mut out, 12, *link, *seq);
+                out.extend(members.to_le_bytes());
+            }
+            Head::Answers { link, seq } => put_pair(&mut out, 13, *link, *seq),
         }
         out
     }
@@ -185,6 +210,8 @@ impl Head {
             9 => Head::Chunk { link: reader.u64()?, next: reader.option()? },
             10 => Head::Pulled { link: reader.u64()? },
             11 => Head::Drop { link: reader.u64()? },
+            12 => Head::Ask { link: reader.u64()?, seq: reader.u64()?, members: reader.u64()? },
+            13 => Head::Answers { link: reader.u64()?, seq: reader.u64()? },
             _ => return Err(Garbled),
         };
         reader.end().map(|()| head)
@@ -196,12 +223,13 @@ impl Head {
         if protocol != PROTOCOL {
             let shape = TableShape { table_type: 0, keypos: 0 };
             let writer = Writer { incarnation: 0, node: Vec::new() };
-            return Ok(Head::Hello { protocol, nonce, echo: 0, shape, writer });
+            return Ok(Head::Hello { protocol, nonce, echo: 0, shape, writer, started_ms: 0 });
         }
         let echo = reader.u64()?;
         let shape = TableShape { table_type: reader.u8()?, keypos: reader.u32()? };
         let writer = reader.writer()?;
-        reader.end().map(|()| Head::Hello { protocol, nonce, echo, shape, writer })
+        let started_ms = reader.u64()?;
+        reader.end().map(|()| Head::Hello { protocol, nonce, echo, shape, writer, started_ms })
     }
 }
 
@@ -274,6 +302,13 @@ pub fn put_entry(out: &mut Vec<u8>, kind: Kind, origin: u16, hlc: u64, encode: i
 /// Appends a note of an entry: all of its fixed part, and its hash instead of a payload.
 pub fn put_noted(out: &mut Vec<u8>, kind: Kind, origin: u16, hlc: u64, hash: KeyHash) {
     put_entry(out, kind, origin, hlc, |out| out.extend(hash.to_le_bytes()));
+}
+
+/// Appends a question or an answer: a code and what belongs to it.
+pub fn put_item(out: &mut Vec<u8>, code: u8, payload: &[u8]) {
+    out.push(code);
+    out.extend((payload.len() as u32).to_le_bytes());
+    out.extend(payload);
 }
 
 /// Appends the sums of a digest's buckets.
@@ -365,6 +400,19 @@ impl<'a> Reader<'a> {
         Ok(Some((hash, entry)))
     }
 
+    /// The next question or answer; none at the end.
+    ///
+    /// # Errors
+    /// [`Garbled`] if it is cut short.
+    pub fn item(&mut self) -> Result<Option<(u8, &'a [u8])>, Garbled> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let code = self.u8()?;
+        let len = self.u32()?;
+        Ok(Some((code, self.take(len as usize)?)))
+    }
+
     /// A set of buckets.
     ///
     /// # Errors
@@ -448,7 +496,7 @@ mod tests {
         let writer = Writer { incarnation: 9, node: b"a@b".to_vec() };
         let shape = TableShape { table_type: 2, keypos: 3 };
         vec![
-            Head::Hello { protocol: PROTOCOL, nonce: 1, echo: 2, shape, writer },
+            Head::Hello { protocol: PROTOCOL, nonce: 1, echo: 2, shape, writer, started_ms: 3 },
             Head::Refuse { nonce: 4, reason: Refusal::KeyPosition },
             Head::Batch { link: 5, seq: 6 },
             Head::Ack { link: 5, seq: 6 },
@@ -461,6 +509,8 @@ mod tests {
             Head::Chunk { link: 5, next: Some(0) },
             Head::Pulled { link: 5 },
             Head::Drop { link: 5 },
+            Head::Ask { link: 5, seq: 6, members: 7 },
+            Head::Answers { link: 5, seq: 6 },
         ]
     }
 

@@ -25,6 +25,7 @@ impl Host {
     fn new() -> Self {
         let config = Config {
             writer: Writer { incarnation: 77, node: b"here".to_vec() },
+            started_ms: 1,
             shape: SHAPE,
             tombstone_ttl_ms: 1000,
             stall_timeout_ms: 10_000,
@@ -42,6 +43,10 @@ impl Host {
 
     fn hear(&mut self, head: &Head) -> Vec<Effect<u32>> {
         self.bytes(&head.encode(), &[])
+    }
+
+    fn flush(&mut self, effects: &mut Vec<Effect<u32>>) {
+        self.replica.flush_all(&mut self.store, 1, 10, effects);
     }
 
     fn tick(&mut self, now_ms: u64) -> Vec<Effect<u32>> {
@@ -70,7 +75,7 @@ impl Host {
 
 fn hello(protocol: u16, shape: TableShape) -> Head {
     let writer = Writer { incarnation: 5, node: b"there".to_vec() };
-    Head::Hello { protocol, nonce: NONCE, echo: 0, shape, writer }
+    Head::Hello { protocol, nonce: NONCE, echo: 0, shape, writer, started_ms: 2 }
 }
 
 fn heads(effects: &[Effect<u32>]) -> Vec<Head> {
@@ -97,7 +102,7 @@ fn a_peer_that_acknowledges_nothing_is_given_up_and_offered_a_new_link() {
     let mut host = Host::new();
     host.link();
     assert_eq!(host.write(1), Written::Logged { flush: true });
-    host.replica.flush(&mut Vec::new());
+    host.flush(&mut Vec::new());
     assert_eq!(host.tick(0), vec![]);
     assert_eq!(host.tick(9_999), vec![]);
     let effects = host.tick(10_000);
@@ -135,7 +140,7 @@ fn a_message_of_another_link_changes_nothing() {
     let link = host.link();
     assert_eq!(host.write(1), Written::Logged { flush: true });
     let mut effects = Vec::new();
-    host.replica.flush(&mut effects);
+    host.flush(&mut effects);
     let stale = link ^ 1;
     let before = host.store.get(1);
     for head in [
@@ -193,7 +198,7 @@ fn garbage_drops_the_link_and_nobody_waits_for_the_peer() {
         let mut host = Host::new();
         let link = host.link();
         host.write(1);
-        host.replica.flush(&mut Vec::new());
+        host.flush(&mut Vec::new());
         let (head, body) = case(link);
         let effects = host.bytes(&head, &body);
         assert!(effects.contains(&Effect::LinkDown(PEER, DownReason::Malformed)), "{effects:?}");
@@ -212,6 +217,6 @@ fn a_barrier_waits_for_what_is_under_way_and_only_for_that() {
     effects.clear();
     host.replica.barrier(9, &mut effects);
     assert_eq!(effects, vec![]);
-    host.replica.flush(&mut effects);
+    host.flush(&mut effects);
     assert_eq!(host.hear(&Head::Ack { link, seq: 1 }), vec![Effect::Reply(vec![1, 9])]);
 }

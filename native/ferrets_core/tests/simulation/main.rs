@@ -55,15 +55,20 @@ fn run_seeds(plan: &Plan) {
 
 #[test]
 fn replicas_converge_under_concurrent_writes_delays_and_cuts() {
-    run_seeds(&Plan { replicas: 2..=4, crashes: false, losses: false, steps: 400 });
+    run_seeds(&Plan { replicas: 2..=4, crashes: false, losses: false, ..Plan::default() });
 }
 
 #[test]
 fn replicas_converge_when_servers_are_killed_and_come_back_empty() {
-    run_seeds(&Plan { replicas: 2..=5, crashes: true, losses: false, steps: 400 });
+    run_seeds(&Plan { replicas: 2..=5, crashes: true, losses: false, ..Plan::default() });
 }
 
 #[test]
 fn replicas_converge_over_connections_that_lose_messages_unnoticed() {
-    run_seeds(&Plan { replicas: 2..=4, crashes: false, losses: true, steps: 400 });
+    run_seeds(&Plan { replicas: 2..=4, crashes: false, losses: true, ..Plan::default() });
+}
+
+#[test]
+fn at_most_one_insert_new_per_key_succeeds() {
+    run_seeds(&Plan { replicas: 2..=5, cuts: false, crashes: true, asks: true, ..Plan::default() });
 }

@@ -66,6 +66,12 @@ impl Store for MapStore {
         Ok(self.merge(kind, (*key, value), version, rule))
     }
 
+    fn lookup_encoded(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
+        let key = *payload.first()?;
+        let (stamp, value) = self.get(key)?;
+        (stamp.kind == Kind::Record).then(|| encode(key, value))
+    }
+
     fn scan(&mut self, from: KeyHash, visit: &mut dyn FnMut(&dyn Entry) -> Flow) -> Option<KeyHash> {
         let mut last = None;
         for ((hash, key), (stamp, value)) in self.entries.range((from, 0)..) {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use ferrets_core::effect::{Effect, Peer};
+use ferrets_core::effect::{Answer, Effect, Peer};
+use ferrets_core::leader::{Asked, Operation};
 use ferrets_core::link::LinkState;
 use ferrets_core::replica::{Config, Limits, Progress, Replica, Write, Written};
 use ferrets_core::store::{Kind, Stamp};
@@ -14,6 +15,8 @@ use crate::map_store::{encode, Key, MapStore, Value};
 use crate::network::{Network, Parcel, ServerId};
 
 const KEYS: u8 = 12;
+/// Keys from here on are inserted by leader operations only, and never deleted.
+const ASKED: u8 = 200;
 const TTL_MS: u64 = 3_600_000;
 const STALL_MS: u64 = 30_000;
 const SHAPE: TableShape = TableShape { table_type: 1, keypos: 1 };
@@ -21,9 +24,18 @@ const SHAPE: TableShape = TableShape { table_type: 1, keypos: 1 };
 #[derive(Debug)]
 pub struct Plan {
     pub replicas: RangeInclusive<usize>,
+    pub cuts: bool,
     pub crashes: bool,
     pub losses: bool,
+    /// Leader operations, which need a linked cluster to promise anything.
+    pub asks: bool,
     pub steps: usize,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Plan { replicas: 2..=4, cuts: true, crashes: false, losses: false, asks: false, steps: 400 }
+    }
 }
 
 /// How often each thing has happened: a scheduler that never cuts a link proves nothing.
@@ -35,6 +47,8 @@ pub struct Totals {
     pub heals: u64,
     pub crashes: u64,
     pub losses: u64,
+    pub answers: u64,
+    pub wins: u64,
     pub replies: u64,
     pub slices: u64,
     pub races: u64,
@@ -48,14 +62,24 @@ impl Totals {
         self.heals += other.heals;
         self.crashes += other.crashes;
         self.losses += other.losses;
+        self.answers += other.answers;
+        self.wins += other.wins;
         self.replies += other.replies;
         self.slices += other.slices;
         self.races += other.races;
     }
 
     pub fn has_seen_everything(&self, plan: &Plan) -> bool {
-        let common = [self.writes, self.delivered, self.cuts, self.heals, self.replies, self.slices, self.races];
-        common.iter().all(|count| *count > 0) && (self.crashes > 0, self.losses > 0) == (plan.crashes, plan.losses)
+        let always = [self.writes, self.delivered, self.replies, self.slices, self.races];
+        let by_plan = [
+            (self.cuts, plan.cuts),
+            (self.heals, plan.cuts),
+            (self.crashes, plan.crashes),
+            (self.losses, plan.losses),
+            (self.answers, plan.asks),
+            (self.wins, plan.asks),
+        ];
+        always.iter().all(|count| *count > 0) && by_plan.iter().all(|(count, planned)| (*count > 0) == *planned)
     }
 }
 
@@ -79,8 +103,10 @@ struct Waiting {
 
 pub struct World {
     rng: fastrand::Rng,
+    plan_cuts: bool,
     plan_crashes: bool,
     plan_losses: bool,
+    plan_asks: bool,
     steps: usize,
     now_ms: u64,
     servers: Vec<Server>,
@@ -90,6 +116,10 @@ pub struct World {
     next_waiter: u64,
     /// Every write ever made that a living server has or had to keep: its version, its value, and who held it.
     newest: BTreeMap<Key, (Global, Value)>,
+    /// Who waits for an answer, and for which key.
+    asking: BTreeMap<u64, (ServerId, Key)>,
+    /// Who has inserted a key as new, and which servers had the record then.
+    winners: BTreeMap<Key, (ServerId, BTreeSet<ServerId>)>,
     acknowledged: Vec<(Key, Global, BTreeSet<ServerId>)>,
     totals: Totals,
     story: Option<Vec<String>>,
@@ -105,6 +135,8 @@ impl World {
             rng,
             plan_crashes: plan.crashes,
             plan_losses: plan.losses,
+            plan_cuts: plan.cuts,
+            plan_asks: plan.asks,
             steps: plan.steps,
             now_ms: 10_000_000,
             servers: Vec::new(),
@@ -113,6 +145,8 @@ impl World {
             waiting: BTreeMap::new(),
             next_waiter: 1,
             newest: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            winners: BTreeMap::new(),
             acknowledged: Vec::new(),
             totals: Totals::default(),
             story: tell.then(Vec::new),
@@ -133,6 +167,10 @@ impl World {
 
     /// Lets things happen, heals everything, waits for rest, and compares.
     pub fn run(&mut self) -> Outcome {
+        if self.plan_asks {
+            self.heal_everything()?;
+            self.come_to_rest()?;
+        }
         for _ in 0..self.steps {
             self.step()?;
         }
@@ -156,8 +194,10 @@ impl World {
         let config = Config {
             writer: Writer { incarnation, node: format!("n{id}").into_bytes() },
             shape: SHAPE,
+            started_ms: self.now_ms + skew_ms,
             tombstone_ttl_ms: TTL_MS,
-            stall_timeout_ms: STALL_MS,
+            // A server that gives up another is split off; and then each side has a leader of its own.
+            stall_timeout_ms: if self.plan_asks { u64::MAX } else { STALL_MS },
             compare_interval_ms: 10_000,
             // So small that most syncs and some flushes take several messages.
             limits: Limits { batch_bytes_max: 100, chunk_bytes_max: 60, chunk_entries_max: 3 },
@@ -176,8 +216,9 @@ impl World {
             0..=29 => self.write(at),
             30..=79 => self.deliver_something()?,
             80..=89 => self.flush(at)?,
-            90..=91 => self.cut_something(),
+            90..=91 if self.plan_cuts => self.cut_something(),
             92..=95 => self.link_something()?,
+            90..=91 if self.plan_asks => self.ask(at),
             96..=97 => self.tick(at)?,
             99 if self.plan_losses => self.lose_something(),
             98 if self.plan_crashes && self.rng.u32(0..3) == 0 => self.kill(at),
@@ -213,13 +254,56 @@ impl World {
         self.tell(|| format!("server {id} writes {kind:?} {key} as {version:?}: {written:?}"));
     }
 
+    /// Only a server that is linked with all others is in a linked cluster.
+    fn ask(&mut self, at: usize) {
+        let others = self.servers.len() - 1;
+        let server = &mut self.servers[at];
+        if server.replica.status().peers.iter().filter(|peer| peer.state != LinkState::Opening).count() != others {
+            return;
+        }
+        let key = ASKED + self.rng.u8(0..16);
+        let operation = if self.rng.bool() { Operation::InsertNew } else { Operation::InsertNewOrLookup };
+        let waiter = self.next_waiter;
+        self.next_waiter += 1;
+        let Asked::Logged { flush } = server.replica.ask(operation, encode(key, waiter as u32), waiter);
+        server.flush_wanted |= flush;
+        let id = server.id;
+        self.asking.insert(waiter, (id, key));
+        self.tell(|| format!("server {id} asks for {operation:?} of {key}"));
+    }
+
+    fn check_answer(&mut self, at: usize, waiter: u64, answer: Answer) -> Outcome {
+        let Some((id, key)) = self.asking.remove(&waiter) else { return Err(format!("{waiter} answered twice")) };
+        self.totals.answers += 1;
+        self.tell(|| format!("server {id} is answered {answer:?} for {key}"));
+        let present = self.servers[at].store.get(key).is_some_and(|(stamp, _)| stamp.kind == Kind::Record);
+        match answer {
+            Answer::Inserted if !present => return Err(format!("{id} has inserted {key} and has not got it")),
+            Answer::Inserted => {
+                self.totals.wins += 1;
+                let holders = self.servers.iter().filter(|server| server.store.get(key).is_some());
+                let holders = holders.map(|server| server.id).collect();
+                if let Some((other, held)) = self.winners.insert(key, (id, holders)) {
+                    if self.servers.iter().any(|server| held.contains(&server.id)) {
+                        return Err(format!("{other} and {id} have both inserted {key} as new"));
+                    }
+                }
+            }
+            Answer::Found(record) if record.first() != Some(&key) => return Err(format!("{key} found as {record:?}")),
+            Answer::Present | Answer::Found(_) | Answer::WrongLeader | Answer::LeaderLost => {}
+            Answer::Malformed => return Err(format!("the record of {key} was refused")),
+        }
+        Ok(())
+    }
+
     fn flush(&mut self, at: usize) -> Outcome {
         let server = &mut self.servers[at];
-        if !std::mem::take(&mut server.flush_wanted) {
+        if server.busy || !std::mem::take(&mut server.flush_wanted) {
             return Ok(());
         }
+        let now = self.now_ms + server.skew_ms;
         let mut effects = Vec::new();
-        server.replica.flush(&mut effects);
+        server.busy = server.replica.flush_all(&mut server.store, now, 2, &mut effects) == Progress::More;
         self.carry_out(at, effects)
     }
 
@@ -241,7 +325,10 @@ impl World {
         let server = &mut self.servers[at];
         let mut effects = Vec::new();
         match &parcel {
-            Parcel::Down => server.replica.peer_down(Peer(from), &mut effects),
+            Parcel::Down => {
+                let progress = server.replica.peer_down(&mut server.store, now, Peer(from), budget, &mut effects);
+                server.busy = progress == Progress::More;
+            }
             Parcel::Message { head, body } => {
                 let message = (head.as_slice(), body.as_slice());
                 let replica = &mut server.replica;
@@ -318,6 +405,7 @@ impl World {
         let others: Vec<ServerId> = self.servers.iter().map(|server| server.id).collect();
         self.network.kill(dead.id, &others, &mut self.rng);
         self.waiting.retain(|_, waiting| waiting.server != dead.id);
+        self.asking.retain(|_, (server, _)| *server != dead.id);
         self.totals.crashes += 1;
         self.tell(|| format!("server {} is killed", dead.id));
         if self.servers.len() < 2 || self.rng.bool() {
@@ -339,7 +427,8 @@ impl World {
                         self.check_reply(at, waiter)?;
                     }
                 }
-                Effect::LinkUp(_) | Effect::LinkDown(..) | Effect::Synced(_) => {
+                Effect::Answer(waiter, answer) => self.check_answer(at, waiter, answer)?,
+                Effect::WrongLeader { .. } | Effect::LinkUp(_) | Effect::LinkDown(..) | Effect::Synced(_) => {
                     self.tell(|| format!("server {from}: {effect:?}"));
                 }
                 Effect::Refused(..) => return Err(format!("server {from}: {effect:?}")),
@@ -413,6 +502,9 @@ impl World {
             if (status.log_entries, status.log_bytes, status.pulls) != (0, 0, 0) {
                 return Some(format!("server {} still has a log or a pull: {status:?}", server.id));
             }
+        }
+        if let Some((waiter, (id, key))) = self.asking.iter().next() {
+            return Some(format!("server {id} got no answer for {key} (waiter {waiter})"));
         }
         let (waiter, waiting) = self.waiting.iter().next()?;
         Some(format!("waiter {waiter} of server {} was forgotten", waiting.server))
