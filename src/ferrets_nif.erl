@@ -9,10 +9,11 @@
 -export([abi/0]).
 -export([create/4, close/1, status/1]).
 -export([lookup/2, member/2, size/1, first/1, last/1, next/2, prev/2, scan/2]).
--export([check/3, insert/3, insert_many/3, delete/3, delete_many/3]).
--export([peer_up/2, peer_down/2, message/4, work/1, flush/1, barrier/2, tick/1, digest/1]).
+-export([check/3, insert/3, insert_many/3, delete/3, delete_many/3, ask/4]).
+-export([peer_up/2, peer_down/2, message/4, work/1, flush/1, barrier/2, tick/1]).
+-export([digest/1, force_leader/2]).
 
--export_type([handle/0, peer/0, tag/0, effect/0, settings/0, position/0, status/0]).
+-export_type([handle/0, peer/0, tag/0, operation/0, answer/0, effect/0, settings/0, position/0, status/0]).
 
 -on_load(load/0).
 
@@ -28,11 +29,17 @@
 -type effect() ::
     {send, peer(), Head :: binary(), Body :: binary()}
     | {reply, [tag()]}
+    | {answer, tag(), answer()}
+    %% A leader operation came here, and this server is not the leader. The record is in the external term format.
+    | {wrong_leader, self | peer(), operation(), Record :: binary()}
     | {link_up, peer()}
     | {link_down, peer(), Reason :: atom()}
     | {refused, peer(), Reason :: atom()}
     | {synced, peer()}.
 %% Times below 2^64.
+-type operation() :: insert_new | insert_new_or_lookup | insert_serial.
+%% `found': the record that is there, in the external term format.
+-type answer() :: inserted | present | {found, binary()} | wrong_leader | malformed | leader_lost.
 -type settings() :: #{
     node := binary(),
     tombstone_ttl_ms := non_neg_integer(),
@@ -124,6 +131,10 @@ delete(_Tab, _Key, _Tag) -> not_loaded().
 -spec delete_many(atom(), [term()], tag() | undefined) -> ok | wait | untagged | {more, [term()]}.
 delete_many(_Tab, _Keys, _Tag) -> not_loaded().
 
+%% Asks the leader. The reply `{[alias | Tag], Answer}' comes through the alias.
+-spec ask(atom(), operation(), tuple(), tag()) -> wait.
+ask(_Tab, _Operation, _Record, _Tag) -> not_loaded().
+
 %% ---------------------------------------------------------------- events from the server, answered with effects
 
 %% A peer can be reached: a link is wanted. Idempotent.
@@ -131,10 +142,10 @@ delete_many(_Tab, _Keys, _Tag) -> not_loaded().
 peer_up(_Handle, _Peer) -> not_loaded().
 
 %% A peer is gone; nobody waits for it any more.
--spec peer_down(handle(), peer()) -> [effect()].
+-spec peer_down(handle(), peer()) -> {done | more, [effect()]}.
 peer_down(_Handle, _Peer) -> not_loaded().
 
-%% A peer's message. `more': call `work/1' until it says `done', before any other message.
+%% A peer's message. `more' (here and below): call `work/1' until it says `done', before any other event.
 -spec message(handle(), peer(), Head :: binary(), Body :: binary()) -> {done | more, [effect()]}.
 message(_Handle, _Peer, _Head, _Body) -> not_loaded().
 
@@ -142,7 +153,7 @@ message(_Handle, _Peer, _Head, _Body) -> not_loaded().
 work(_Handle) -> not_loaded().
 
 %% The answer to the wake-up `ferrets_flush' that a write sends to the server.
--spec flush(handle()) -> [effect()].
+-spec flush(handle()) -> {done | more, [effect()]}.
 flush(_Handle) -> not_loaded().
 
 %% Replies to `Tag' once all that is logged by now is acknowledged.
@@ -157,6 +168,10 @@ tick(_Handle) -> not_loaded().
 %% One number for all records and their versions, below 2^64.
 -spec digest(handle()) -> non_neg_integer().
 digest(_Handle) -> not_loaded().
+
+%% For tests: has this server take itself for the leader, or not.
+-spec force_leader(handle(), boolean()) -> [effect()].
+force_leader(_Handle, _IsLeader) -> not_loaded().
 
 not_loaded() ->
     erlang:nif_error(not_loaded).

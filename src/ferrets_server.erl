@@ -105,7 +105,7 @@ handle_info({ferrets_link, From, Head, Body}, State) when
     {Peer, State1} = intern(From, State),
     {noreply, work(ferrets_nif:message(State1#state.handle, Peer, Head, Body), State1)};
 handle_info(ferrets_flush, State) ->
-    {noreply, run(ferrets_nif:flush(State#state.handle), State)};
+    {noreply, work(ferrets_nif:flush(State#state.handle), State)};
 handle_info({ferrets_request, Tag, Question}, State) when is_reference(Tag) ->
     {noreply, handle_request(Question, Tag, State)};
 handle_info(ferrets_backlog, State) ->
@@ -216,6 +216,8 @@ run(Effects, State) ->
 run_one({reply, Tags}, State) ->
     answer_all(Tags, ok),
     State;
+run_one({answer, Tag, Answer}, State) ->
+    answer(Tag, Answer, State);
 run_one({send, Peer, Head, Body}, State) ->
     send(ferrets_peers:pid(Peer, State#state.peers), Head, Body),
     State;
@@ -282,7 +284,7 @@ intern(Pid, State) ->
 
 -spec handle_gone(ferrets_peers:gone(), pid(), term(), state()) -> state().
 handle_gone(#{peer := Peer, was_linked := WasLinked, waiting := Waiting}, Pid, Reason, State) ->
-    State1 = run(ferrets_nif:peer_down(State#state.handle, Peer), State),
+    State1 = work(ferrets_nif:peer_down(State#state.handle, Peer), State),
     answer_all(Waiting, {error, {server_down, Reason}}),
     case WasLinked of
         true -> lost(Pid, Reason, State1);

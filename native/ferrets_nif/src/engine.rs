@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ferrets_core::effect::Effect;
+use ferrets_core::leader::{Asked, Operation};
 use ferrets_core::replica::{self, Config, Limits, Replica};
 use ferrets_core::store::Kind;
 use ferrets_core::version;
@@ -84,6 +85,7 @@ impl Engine {
         let id = writer.id();
         let config = Config {
             writer: version::Writer { incarnation, node: settings.node },
+            started_ms: now_ms(),
             shape: TableShape { table_type: u8::from(id.is_ordered()), keypos: id.keypos() as u32 },
             tombstone_ttl_ms: settings.tombstone_ttl_ms,
             stall_timeout_ms: settings.stall_timeout_ms,
@@ -113,6 +115,13 @@ impl Engine {
             replica::Written::Done => Written::Done,
             replica::Written::Logged { flush } => Written::Wait { wake: flush },
         }
+    }
+
+    /// Puts a local caller's question to the leader. Returns whether the server is to be woken.
+    pub fn ask(&mut self, operation: Operation, payload: Vec<u8>, tag: Term<'_>) -> bool {
+        let tag = self.tags.keep(tag);
+        let Asked::Logged { flush } = self.replica.ask(operation, payload, tag);
+        flush
     }
 
     /// Lets an event happen. Whether there are peers is published afterwards, for those who write next.

@@ -1,19 +1,17 @@
 //! NIFs for a table's server: events in, effects out.
 
-use std::sync::Arc;
-
-use ferrets_core::effect::{DownReason, Effect, Peer, Refusal};
+use ferrets_core::effect::Peer;
 use ferrets_core::link::LinkState;
 use ferrets_core::replica::{PeerStatus, Progress};
-use rustler::{Binary, Decoder, Encoder, Env, NewBinary, ResourceArc, Term};
+use rustler::{Binary, Decoder, Encoder, Env, ResourceArc, Term};
 
 use crate::beam::call::{nif, Answer, BadArg};
 use crate::beam::term::list;
+use crate::effects::{binary, encode_each};
 use crate::engine::{now_ms, Effects, Engine};
 use crate::nif_table::store_status;
 use crate::slice::Slice;
 use crate::table::Handle;
-use crate::tags::Tag;
 
 /// Entries merged under one hold of the engine's lock.
 const SLICE_ENTRIES: usize = 64;
@@ -24,13 +22,10 @@ const SLICE_TOMBSTONES: usize = 64;
 mod atoms {
     rustler::atoms! {
         done, more,
-        send, reply, link_up, link_down, refused, synced,
-        gone, gap, stalled, dropped_by_peer, relinked, malformed,
-        protocol_version, table_type, keypos,
         incarnation, leader, log_entries, log_bytes, pulls, peers,
         // `self` is a word of Rust's.
         this = "self",
-        peer, state, unacked, node, opening, syncing,
+        peer, state, unacked, node, opening, syncing, synced,
     }
 }
 
@@ -43,6 +38,7 @@ nif!("barrier", 2, barrier);
 nif!("tick", 1, tick);
 nif!("status", 1, status);
 nif!("digest", 1, digest);
+nif!("force_leader", 2, force_leader);
 
 fn decode<'a, T: Decoder<'a>>(term: Term<'a>) -> Result<T, BadArg> {
     term.decode().map_err(|_| BadArg)
@@ -59,7 +55,9 @@ fn event<'a>(env: Env<'a>, term: Term<'a>, event: impl FnOnce(&mut Engine, &mut 
         .table
         .with_engine(handle.id, |engine| {
             let effects = engine.event(handle.table, event);
-            encode_effects(env, engine, effects)
+            let mut parts = Vec::new();
+            encode_each(env, engine, effects, &mut parts);
+            list(env, &parts)
         })
         .map_err(|_| BadArg)
 }
@@ -107,7 +105,10 @@ fn peer_up<'a>(env: Env<'a>, [term, peer]: [Term<'a>; 2]) -> Answer<'a> {
 
 fn peer_down<'a>(env: Env<'a>, [term, peer]: [Term<'a>; 2]) -> Answer<'a> {
     let peer = Peer(decode(peer)?);
-    event(env, term, |engine, effects| engine.replica.peer_down(peer, effects))
+    let first = |engine: &mut Engine, effects: &mut Effects| {
+        engine.replica.peer_down(&mut engine.writer, now_ms(), peer, SLICE_ENTRIES, effects)
+    };
+    sliced(env, term, first, go_on)
 }
 
 fn message<'a>(env: Env<'a>, [term, peer, head, body]: [Term<'a>; 4]) -> Answer<'a> {
@@ -129,7 +130,15 @@ fn go_on(engine: &mut Engine, effects: &mut Effects) -> Progress {
 }
 
 fn flush<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
-    event(env, term, |engine, effects| engine.replica.flush(effects))
+    let first = |engine: &mut Engine, effects: &mut Effects| {
+        engine.replica.flush_all(&mut engine.writer, now_ms(), SLICE_ENTRIES, effects)
+    };
+    sliced(env, term, first, go_on)
+}
+
+fn force_leader<'a>(env: Env<'a>, [term, is_leader]: [Term<'a>; 2]) -> Answer<'a> {
+    let is_leader = decode(is_leader)?;
+    event(env, term, |engine, _| engine.replica.force_leader(is_leader))
 }
 
 fn barrier<'a>(env: Env<'a>, [term, tag]: [Term<'a>; 2]) -> Answer<'a> {
@@ -200,63 +209,4 @@ fn peer_status<'a>(env: Env<'a>, peer: &PeerStatus) -> Term<'a> {
         put(atoms::node(), binary(env, &writer.node));
     }
     map
-}
-
-fn encode_effects<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects) -> Term<'a> {
-    let mut terms = Vec::new();
-    encode_each(env, engine, effects, &mut terms);
-    list(env, &terms)
-}
-
-fn encode_each<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects, terms: &mut Vec<Term<'a>>) {
-    // A body goes to all peers in a row: one binary serves them all.
-    let mut last: Option<(Arc<Vec<u8>>, Term<'a>)> = None;
-    for effect in effects {
-        terms.push(match effect {
-            Effect::Send { peer, head, body } => {
-                let shared = last.take().filter(|(known, _)| Arc::ptr_eq(known, &body));
-                let (body, term) = shared.unwrap_or_else(|| {
-                    let term = binary(env, &body);
-                    (body, term)
-                });
-                last = Some((body, term));
-                (atoms::send(), peer.0, binary(env, &head), term).encode(env)
-            }
-            Effect::Reply(tags) => (atoms::reply(), take_tags(env, engine, &tags)).encode(env),
-            Effect::LinkUp(peer) => (atoms::link_up(), peer.0).encode(env),
-            Effect::LinkDown(peer, reason) => (atoms::link_down(), peer.0, down_reason(reason)).encode(env),
-            Effect::Refused(peer, reason) => (atoms::refused(), peer.0, refusal(reason)).encode(env),
-            Effect::Synced(peer) => (atoms::synced(), peer.0).encode(env),
-        });
-    }
-}
-
-fn take_tags<'a>(env: Env<'a>, engine: &mut Engine, tags: &[Tag]) -> Term<'a> {
-    let tags: Vec<Term<'a>> = tags.iter().map(|tag| engine.tags.take(env, *tag)).collect();
-    list(env, &tags)
-}
-
-fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
-    let mut binary = NewBinary::new(env, bytes.len());
-    binary.as_mut_slice().copy_from_slice(bytes);
-    binary.into()
-}
-
-fn down_reason(reason: DownReason) -> rustler::Atom {
-    match reason {
-        DownReason::Gone => atoms::gone(),
-        DownReason::Gap => atoms::gap(),
-        DownReason::Stalled => atoms::stalled(),
-        DownReason::DroppedByPeer => atoms::dropped_by_peer(),
-        DownReason::Relinked => atoms::relinked(),
-        DownReason::Malformed => atoms::malformed(),
-    }
-}
-
-fn refusal(reason: Refusal) -> rustler::Atom {
-    match reason {
-        Refusal::ProtocolVersion => atoms::protocol_version(),
-        Refusal::TableType => atoms::table_type(),
-        Refusal::KeyPosition => atoms::keypos(),
-    }
 }

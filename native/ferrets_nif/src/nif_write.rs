@@ -5,6 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
+use ferrets_core::leader::Operation;
 use ferrets_core::store::Kind;
 use rustler::{Encoder, Env, Term};
 
@@ -23,7 +24,7 @@ const BATCH_MAX: usize = 100;
 const BATCH_WORDS: u64 = 16 * 1024;
 
 mod atoms {
-    rustler::atoms! { ok, wait, untagged, more, record, key, undefined, ferrets_flush }
+    rustler::atoms! { ok, wait, untagged, more, record, key, undefined, ferrets_flush, insert_new, insert_new_or_lookup, insert_serial }
 }
 
 struct Target<'a> {
@@ -163,6 +164,31 @@ fn delete_many<'a>(env: Env<'a>, [name, keys, tag]: [Term<'a>; 3]) -> Answer<'a>
     Target::find(env, name, Kind::Tombstone, tag)?.write_many(keys)
 }
 
+fn ask<'a>(env: Env<'a>, [name, operation, record, tag]: [Term<'a>; 4]) -> Answer<'a> {
+    let operation = match operation {
+        term if atoms::insert_new() == term => Operation::InsertNew,
+        term if atoms::insert_new_or_lookup() == term => Operation::InsertNewOrLookup,
+        term if atoms::insert_serial() == term => Operation::InsertSerial,
+        _ => return Err(BadArg),
+    };
+    if !tag.is_ref() {
+        return Err(BadArg);
+    }
+    let target = Target::find(env, name, Kind::Record, tag)?;
+    let item = target.item(record)?;
+    let mut payload = Vec::new();
+    encode(item.term(), &mut payload);
+    match target.table.with_engine(target.id, |engine| engine.ask(operation, payload, tag)) {
+        Ok(wake) => {
+            if wake {
+                target.wake();
+            }
+            Ok(atoms::wait().encode(env))
+        }
+        Err(_) => Err(BadArg),
+    }
+}
+
 fn check<'a>(env: Env<'a>, [name, kind, terms]: [Term<'a>; 3]) -> Answer<'a> {
     let (_, id) = registry::find(name).ok_or(BadArg)?;
     let is_record = match kind {
@@ -190,6 +216,7 @@ fn check<'a>(env: Env<'a>, [name, kind, terms]: [Term<'a>; 3]) -> Answer<'a> {
     }
 }
 
+nif!("ask", 4, ask);
 nif!("check", 3, check);
 nif!("insert", 3, insert);
 nif!("insert_many", 3, insert_many);

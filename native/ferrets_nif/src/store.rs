@@ -511,6 +511,22 @@ impl Store for Writer {
         merged
     }
 
+    fn lookup_encoded(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let found = scratch.decode(payload).and_then(|stored| {
+            // SAFETY: `decode` has just put the term into this arena, which is cleared further down.
+            let item = Item::record(self.id, unsafe { scratch.view(stored) })?;
+            let (_, slot, body) = self.find(&item)?;
+            let (term, kind, _) = body.entry(slot)?;
+            let mut out = Vec::new();
+            encode(term, &mut out);
+            (kind == Kind::Record).then_some(out)
+        });
+        scratch.clear();
+        self.scratch = scratch;
+        found
+    }
+
     fn scan(&mut self, from: KeyHash, visit: &mut dyn FnMut(&dyn Entry) -> Flow) -> Option<KeyHash> {
         let mut next = Some(from);
         while let Some(from) = next {

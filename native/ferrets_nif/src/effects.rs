@@ -1,0 +1,105 @@
+//! Effects as Erlang terms.
+
+use std::sync::Arc;
+
+use ferrets_core::effect::{Answer, DownReason, Effect, Refusal};
+use ferrets_core::leader::Operation;
+use rustler::{Encoder, Env, NewBinary, Term};
+
+use crate::beam::term::list;
+use crate::engine::{Effects, Engine};
+use crate::tags::Tag;
+
+mod atoms {
+    rustler::atoms! {
+        send, reply, answer, wrong_leader, link_up, link_down, refused, synced,
+        gone, gap, stalled, dropped_by_peer, relinked, malformed,
+        protocol_version, table_type, keypos,
+        inserted, present, found, leader_lost,
+        insert_new, insert_new_or_lookup, insert_serial,
+        // `self` is a word of Rust's.
+        this = "self",
+    }
+}
+
+/// Appends a term for each effect, as `ferrets_nif:effect/0` says.
+pub fn encode_each<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects, terms: &mut Vec<Term<'a>>) {
+    // A body goes to all peers in a row: one binary serves them all.
+    let mut last: Option<(Arc<Vec<u8>>, Term<'a>)> = None;
+    for effect in effects {
+        terms.push(match effect {
+            Effect::Send { peer, head, body } => {
+                let shared = last.take().filter(|(known, _)| Arc::ptr_eq(known, &body));
+                let (body, term) = shared.unwrap_or_else(|| {
+                    let term = binary(env, &body);
+                    (body, term)
+                });
+                last = Some((body, term));
+                (atoms::send(), peer.0, binary(env, &head), term).encode(env)
+            }
+            Effect::Answer(tag, answer) => {
+                (atoms::answer(), engine.tags.take(env, tag), leader_answer(env, answer)).encode(env)
+            }
+            Effect::WrongLeader { from, operation, payload } => {
+                let from = from.map_or_else(|| atoms::this().encode(env), |peer| peer.0.encode(env));
+                let payload = binary(env, &payload);
+                (atoms::wrong_leader(), from, operation_atom(operation), payload).encode(env)
+            }
+            Effect::Reply(tags) => (atoms::reply(), take_tags(env, engine, &tags)).encode(env),
+            Effect::LinkUp(peer) => (atoms::link_up(), peer.0).encode(env),
+            Effect::LinkDown(peer, reason) => (atoms::link_down(), peer.0, down_reason(reason)).encode(env),
+            Effect::Refused(peer, reason) => (atoms::refused(), peer.0, refusal(reason)).encode(env),
+            Effect::Synced(peer) => (atoms::synced(), peer.0).encode(env),
+        });
+    }
+}
+
+fn take_tags<'a>(env: Env<'a>, engine: &mut Engine, tags: &[Tag]) -> Term<'a> {
+    let tags: Vec<Term<'a>> = tags.iter().map(|tag| engine.tags.take(env, *tag)).collect();
+    list(env, &tags)
+}
+
+/// A binary with these bytes.
+pub fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    let mut binary = NewBinary::new(env, bytes.len());
+    binary.as_mut_slice().copy_from_slice(bytes);
+    binary.into()
+}
+
+fn leader_answer(env: Env<'_>, answer: Answer) -> Term<'_> {
+    match answer {
+        Answer::Inserted => atoms::inserted().encode(env),
+        Answer::Present => atoms::present().encode(env),
+        Answer::Found(record) => (atoms::found(), binary(env, &record)).encode(env),
+        Answer::WrongLeader => atoms::wrong_leader().encode(env),
+        Answer::Malformed => atoms::malformed().encode(env),
+        Answer::LeaderLost => atoms::leader_lost().encode(env),
+    }
+}
+
+fn operation_atom(operation: Operation) -> rustler::Atom {
+    match operation {
+        Operation::InsertNew => atoms::insert_new(),
+        Operation::InsertNewOrLookup => atoms::insert_new_or_lookup(),
+        Operation::InsertSerial => atoms::insert_serial(),
+    }
+}
+
+fn down_reason(reason: DownReason) -> rustler::Atom {
+    match reason {
+        DownReason::Gone => atoms::gone(),
+        DownReason::Gap => atoms::gap(),
+        DownReason::Stalled => atoms::stalled(),
+        DownReason::DroppedByPeer => atoms::dropped_by_peer(),
+        DownReason::Relinked => atoms::relinked(),
+        DownReason::Malformed => atoms::malformed(),
+    }
+}
+
+fn refusal(reason: Refusal) -> rustler::Atom {
+    match reason {
+        Refusal::ProtocolVersion => atoms::protocol_version(),
+        Refusal::TableType => atoms::table_type(),
+        Refusal::KeyPosition => atoms::keypos(),
+    }
+}
