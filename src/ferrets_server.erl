@@ -217,7 +217,8 @@ run_one({reply, Tags}, State) ->
     answer_all(Tags, ok),
     State;
 run_one({answer, Tag, Answer}, State) ->
-    answer(Tag, Answer, State);
+    ferrets_request:answer(Tag, Answer),
+    State;
 run_one({send, Peer, Head, Body}, State) ->
     send(ferrets_peers:pid(Peer, State#state.peers), Head, Body),
     State;
