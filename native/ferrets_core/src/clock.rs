@@ -1,7 +1,28 @@
 //! The hybrid logical clock. Reads no time itself: whoever calls brings the wall clock's milliseconds.
 
-/// Low bits of a reading that count events within one millisecond.
-const COUNTER_BITS: u32 = 16;
+/// A reading of the wall clock: milliseconds since 1970 in the upper 48 bits, parts of a millisecond in the lower 16.
+///
+/// The parts let the later one win of two writes within a millisecond, as far as the clocks agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(u64);
+
+impl Time {
+    /// The time so many nanoseconds after 1970.
+    pub fn from_nanos(nanos: u128) -> Self {
+        // Milliseconds do not outgrow 48 bits before the year 10889.
+        Time(((nanos << 16) / 1_000_000) as u64)
+    }
+
+    /// The time so many milliseconds after 1970.
+    pub const fn from_ms(ms: u64) -> Self {
+        Time(ms << 16)
+    }
+
+    /// Whole milliseconds since 1970.
+    pub fn ms(self) -> u64 {
+        self.0 >> 16
+    }
+}
 
 /// A clock that never goes back, and is never behind a reading it has been shown.
 #[derive(Debug, Default)]
@@ -11,9 +32,9 @@ pub struct Clock {
 
 impl Clock {
     /// A reading greater than every one given out or observed before: the wall clock's, if it is ahead of them.
-    pub fn tick(&mut self, now_ms: u64) -> u64 {
-        // A clock that was shown u64::MAX cannot go on rising; it takes 8,900 years of honest milliseconds to get there.
-        self.last = self.last.saturating_add(1).max(now_ms << COUNTER_BITS);
+    pub fn tick(&mut self, now: Time) -> u64 {
+        // A clock that was shown u64::MAX cannot go on rising; it takes 8,900 years of honest time to get there.
+        self.last = self.last.saturating_add(1).max(now.0);
         self.last
     }
 
@@ -30,17 +51,24 @@ mod tests {
     #[test]
     fn readings_rise_when_the_wall_clock_stands_or_goes_back() {
         let mut clock = Clock::default();
-        let first = clock.tick(1_000);
-        let second = clock.tick(1_000);
-        let third = clock.tick(10);
+        let first = clock.tick(Time::from_ms(1_000));
+        let second = clock.tick(Time::from_ms(1_000));
+        let third = clock.tick(Time::from_ms(10));
         assert!(first < second && second < third);
-        assert_eq!(first >> COUNTER_BITS, 1_000);
+        assert_eq!(first >> 16, 1_000);
+    }
+
+    #[test]
+    fn the_later_of_two_times_within_a_millisecond_is_greater() {
+        let (earlier, later) = (Time::from_nanos(5_000_100), Time::from_nanos(5_000_200));
+        assert!(earlier < later);
+        assert_eq!((earlier.ms(), later.ms()), (5, 5));
     }
 
     #[test]
     fn a_reading_after_an_observed_one_is_greater() {
         let mut clock = Clock::default();
-        clock.observe(5_000 << COUNTER_BITS);
-        assert!(clock.tick(1) > 5_000 << COUNTER_BITS);
+        clock.observe(5_000 << 16);
+        assert!(clock.tick(Time::from_ms(1)) > 5_000 << 16);
     }
 }

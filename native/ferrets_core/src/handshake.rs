@@ -5,6 +5,7 @@
 //! so a `Hello` that neither opens a link, nor answers one that is opening, nor repeats what is known, comes from a peer
 //! that has lost its link, and takes the place of ours.
 
+use crate::clock::Time;
 use crate::effect::{DownReason, Effect, Peer, Refusal};
 use crate::link::Link;
 use crate::replica::{Progress, Replica};
@@ -29,13 +30,13 @@ impl<W> Replica<W> {
     pub fn peer_down<S: Store>(
         &mut self,
         store: &mut S,
-        now_ms: u64,
+        now: Time,
         peer: Peer,
         budget: usize,
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
         self.take_down(peer, DownReason::Gone, effects);
-        self.serve(store, now_ms, budget, effects)
+        self.serve(store, now, budget, effects)
     }
 
     pub(crate) fn on_hello(&mut self, peer: Peer, greeting: Greeting, effects: &mut Vec<Effect<W>>) {

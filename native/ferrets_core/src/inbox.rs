@@ -1,5 +1,6 @@
 //! A message with entries, on its way into the store: merged in slices, so that no event takes long.
 
+use crate::clock::Time;
 use crate::effect::Peer;
 use crate::replica::{Progress, Replica};
 use crate::rules;
@@ -55,7 +56,7 @@ impl Incoming {
         &mut self,
         replica: &mut Replica<W>,
         store: &mut S,
-        now_ms: u64,
+        now: Time,
         budget: usize,
     ) -> Result<Progress, Garbled> {
         let mut reader = Reader::new(self.entries.get(self.merged_bytes..).unwrap_or_default());
@@ -69,7 +70,7 @@ impl Incoming {
                 })
                 .map_err(|_| Garbled)?;
             self.news |= change.verdict == Verdict::Replace && !replica.streams(version.origin);
-            replica.merged(now_ms, change, Stamp { version, kind: entry.kind }, 0);
+            replica.merged(now, change, Stamp { version, kind: entry.kind }, 0);
             left = left.saturating_sub(1 + entry.payload.len() / BYTES_PER_UNIT);
             if left == 0 && !reader.rest().is_empty() {
                 self.merged_bytes = self.entries.len() - reader.rest().len();

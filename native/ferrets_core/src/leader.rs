@@ -13,6 +13,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::clock::Time;
 use crate::digest::scramble;
 use crate::effect::{Answer, Effect, Peer};
 use crate::link::LinkState;
@@ -196,7 +197,7 @@ impl<W> Replica<W> {
     pub(crate) fn serve<S: Store>(
         &mut self,
         store: &mut S,
-        now_ms: u64,
+        now: Time,
         budget: usize,
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
@@ -220,7 +221,7 @@ impl<W> Replica<W> {
             };
             while let Some(question) = session.questions.pop_front() {
                 let answer = match (leads, agrees) {
-                    (true, true) => self.answer(store, now_ms, &question),
+                    (true, true) => self.answer(store, now, &question),
                     (true, false) => Answer::WrongLeader,
                     (false, _) => wrong_leader(&session, question, effects),
                 };
@@ -253,9 +254,9 @@ impl<W> Replica<W> {
         self.pulls.is_idle() && self.links.values().all(|link| link.state() != LinkState::Syncing)
     }
 
-    fn answer<S: Store>(&mut self, store: &mut S, now_ms: u64, question: &Question) -> Answer {
+    fn answer<S: Store>(&mut self, store: &mut S, now: Time, question: &Question) -> Answer {
         let Question { operation, payload } = question;
-        let version = Version { hlc: self.clock.tick(now_ms), origin: Origins::OWN };
+        let version = Version { hlc: self.clock.tick(now), origin: Origins::OWN };
         let kind = Kind::Record;
         let change = store.merge_encoded(kind, payload, version, |current| match current {
             Some(Stamp { kind: Kind::Record, .. }) if *operation != Operation::InsertSerial => Verdict::Keep,
@@ -270,7 +271,7 @@ impl<W> Replica<W> {
         }
         let linked = self.is_linked();
         let batch = if linked { self.log.append(kind, version.hlc, payload) } else { 0 };
-        self.merged(now_ms, change, Stamp { version, kind }, batch);
+        self.merged(now, change, Stamp { version, kind }, batch);
         Answer::Inserted
     }
 

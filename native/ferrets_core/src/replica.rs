@@ -1,7 +1,7 @@
 //! One server's replica of a table, as a state machine: events in, [`Effect`]s out.
 //!
 //! It is not a process and not a store: it owns no record, reads no clock, sends nothing. The host calls it with one
-//! event at a time, with the time in milliseconds where time matters, and carries out the effects in their order. The
+//! event at a time, with the time where time matters, and carries out the effects in their order. The
 //! events that touch records borrow the [`Store`].
 //!
 //! The parts, one module each: the handshake brings links up and down ([`crate::handshake`]), the stream carries writes
@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Time};
 use crate::digest::{scramble, Digest};
 use crate::effect::{Effect, Peer};
 use crate::inbox::Incoming;
@@ -187,13 +187,13 @@ impl<W> Replica<W> {
     pub fn write<'a, S: Store>(
         &mut self,
         store: &mut S,
-        now_ms: u64,
+        now: Time,
         writes: impl IntoIterator<Item = Write<'a, S>>,
         waiter: Option<W>,
     ) -> Written {
         let linked = self.is_linked();
         for Write { kind, item, payload } in writes {
-            let version = Version { hlc: self.clock.tick(now_ms), origin: Origins::OWN };
+            let version = Version { hlc: self.clock.tick(now), origin: Origins::OWN };
             let change =
                 store.merge(kind, item, version, |current| rules::newer_wins(&self.origins, current, kind, version));
             let batch = match payload {
@@ -204,7 +204,7 @@ impl<W> Replica<W> {
                     0
                 }
             };
-            self.merged(now_ms, change, Stamp { version, kind }, batch);
+            self.merged(now, change, Stamp { version, kind }, batch);
         }
         if !linked {
             return Written::Done;
@@ -238,7 +238,7 @@ impl<W> Replica<W> {
     }
 
     /// Keeps the books on what the store has done.
-    pub(crate) fn merged(&mut self, now_ms: u64, change: Change, stamp: Stamp, batch: u64) {
+    pub(crate) fn merged(&mut self, now: Time, change: Change, stamp: Stamp, batch: u64) {
         if change.verdict == Verdict::Keep {
             return;
         }
@@ -247,7 +247,7 @@ impl<W> Replica<W> {
         }
         self.digest.add(change.hash, stamp, self.origins.id(stamp.version.origin));
         if stamp.kind == Kind::Tombstone {
-            self.tombstones.add(now_ms, change.hash, stamp.version, batch);
+            self.tombstones.add(now.ms(), change.hash, stamp.version, batch);
         }
     }
 

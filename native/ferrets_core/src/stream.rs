@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::clock::Time;
 use crate::effect::{DownReason, Effect, Peer};
 use crate::handshake::{send, Greeting};
 use crate::inbox::{Incoming, Then};
@@ -18,13 +19,13 @@ impl<W> Replica<W> {
     pub fn flush_all<S: Store>(
         &mut self,
         store: &mut S,
-        now_ms: u64,
+        now: Time,
         budget: usize,
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
         self.flush(effects);
         self.flush_questions(effects);
-        self.serve(store, now_ms, budget, effects)
+        self.serve(store, now, budget, effects)
     }
 
     pub(crate) fn flush(&mut self, effects: &mut Vec<Effect<W>>) {
@@ -45,7 +46,7 @@ impl<W> Replica<W> {
     pub fn message<S: Store>(
         &mut self,
         store: &mut S,
-        now_ms: u64,
+        now: Time,
         peer: Peer,
         message: (&[u8], &[u8]),
         budget: usize,
@@ -54,7 +55,7 @@ impl<W> Replica<W> {
         let (head, body) = message;
         while self.incoming.is_some() {
             // The host has not kept to the rule above; order matters more than this call's length.
-            self.work(store, now_ms, usize::MAX, effects);
+            self.work(store, now, usize::MAX, effects);
         }
         let Ok(head) = Head::decode(head) else {
             self.abandon(peer, DownReason::Malformed, effects);
@@ -67,9 +68,9 @@ impl<W> Replica<W> {
             }
             Head::Refuse { nonce, reason } => self.on_refuse(peer, nonce, reason, effects),
             Head::Drop { link } => self.on_drop(peer, link, effects),
-            Head::Batch { link, seq } => return self.on_batch(store, now_ms, (peer, link, seq), body, budget, effects),
+            Head::Batch { link, seq } => return self.on_batch(store, now, (peer, link, seq), body, budget, effects),
             Head::Chunk { link, next } => {
-                return self.on_chunk(store, now_ms, (peer, link, next), body, budget, effects);
+                return self.on_chunk(store, now, (peer, link, next), body, budget, effects);
             }
             Head::Ack { link, seq } => self.on_ack(peer, link, seq, effects),
             Head::Compare { link, total, depth } => self.on_compare((peer, link), total, depth, effects),
@@ -84,19 +85,19 @@ impl<W> Replica<W> {
             }
             Head::Answers { link, seq } => self.on_answers((peer, link, seq), body, effects),
         }
-        self.serve(store, now_ms, budget, effects)
+        self.serve(store, now, budget, effects)
     }
 
     /// Goes on with what was not finished.
     pub fn work<S: Store>(
         &mut self,
         store: &mut S,
-        now_ms: u64,
+        now: Time,
         budget: usize,
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
         if let Some(mut incoming) = self.incoming.take() {
-            match incoming.merge(self, store, now_ms, budget) {
+            match incoming.merge(self, store, now, budget) {
                 Ok(Progress::More) => {
                     self.incoming = Some(incoming);
                     return Progress::More;
@@ -105,14 +106,14 @@ impl<W> Replica<W> {
                 Err(_) => self.abandon(incoming.peer, DownReason::Malformed, effects),
             }
         }
-        self.serve(store, now_ms, budget, effects)
+        self.serve(store, now, budget, effects)
     }
 
     /// Takes in the entries of a message, as far as the budget goes.
     pub(crate) fn receive<S: Store>(
         &mut self,
         store: &mut S,
-        now_ms: u64,
+        now: Time,
         incoming: (Peer, Nonce, Then),
         body: &[u8],
         budget: usize,
@@ -122,7 +123,7 @@ impl<W> Replica<W> {
         match Incoming::open(self, peer, link, then, body) {
             Ok(incoming) => {
                 self.incoming = Some(incoming);
-                self.work(store, now_ms, budget, effects)
+                self.work(store, now, budget, effects)
             }
             Err(_) => {
                 self.abandon(peer, DownReason::Malformed, effects);
@@ -134,7 +135,7 @@ impl<W> Replica<W> {
     fn on_batch<S: Store>(
         &mut self,
         store: &mut S,
-        now_ms: u64,
+        now: Time,
         (peer, link, seq): (Peer, Nonce, u64),
         body: &[u8],
         budget: usize,
@@ -145,7 +146,7 @@ impl<W> Replica<W> {
             self.abandon(peer, DownReason::Gap, effects);
             return Progress::Done;
         }
-        self.receive(store, now_ms, (peer, link, Then::Acknowledge(seq)), body, budget, effects)
+        self.receive(store, now, (peer, link, Then::Acknowledge(seq)), body, budget, effects)
     }
 
     fn finish(&mut self, incoming: &Incoming, effects: &mut Vec<Effect<W>>) {

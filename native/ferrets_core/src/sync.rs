@@ -19,6 +19,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
+use crate::clock::Time;
 use crate::digest::{bucket_of, bucket_start, BucketSet, Sums, BUCKETS};
 use crate::effect::{DownReason, Effect, Peer};
 use crate::handshake::send;
@@ -244,7 +245,7 @@ impl<W> Replica<W> {
     pub(crate) fn on_chunk<S: Store>(
         &mut self,
         store: &mut S,
-        now_ms: u64,
+        now: Time,
         (peer, link, next): (Peer, Nonce, Option<KeyHash>),
         body: &[u8],
         budget: usize,
@@ -259,7 +260,7 @@ impl<W> Replica<W> {
             Some(from) => self.fetch(store, peer, wanted, Some(from), effects),
             None => self.pulls.stage = Stage::Fetching { wanted, to: None },
         }
-        self.receive(store, now_ms, (peer, link, Then::PullOn { last: rest.is_none() }), body, budget, effects)
+        self.receive(store, now, (peer, link, Then::PullOn { last: rest.is_none() }), body, budget, effects)
     }
 
     /// A chunk's entries are all in the store.

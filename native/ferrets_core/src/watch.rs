@@ -1,5 +1,6 @@
 //! What happens because time goes by: silent peers are given up, digests compared, tombstones forgotten.
 
+use crate::clock::Time;
 use crate::effect::{DownReason, Effect, Peer};
 use crate::handshake::send;
 use crate::link::LinkState;
@@ -16,27 +17,27 @@ impl<W> Replica<W> {
     pub fn tick<S: Store>(
         &mut self,
         store: &mut S,
-        now_ms: u64,
+        now: Time,
         budget: usize,
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
-        self.watch_links(now_ms, effects);
-        self.compare_if_due(now_ms, effects);
-        match self.serve(store, now_ms, budget, effects) {
+        self.watch_links(now, effects);
+        self.compare_if_due(now, effects);
+        match self.serve(store, now, budget, effects) {
             Progress::More => Progress::More,
-            Progress::Done => self.forget_tombstones(store, now_ms, budget),
+            Progress::Done => self.forget_tombstones(store, now, budget),
         }
     }
 
     /// A peer that owes an answer and gives none for too long must not hold up writers and syncs: its link is given up, and a
     /// new one offered, which comes up when the peer is back.
-    fn watch_links(&mut self, now_ms: u64, effects: &mut Vec<Effect<W>>) {
-        let pull_silence_ms = self.pulls.silence_ms(now_ms);
+    fn watch_links(&mut self, now: Time, effects: &mut Vec<Effect<W>>) {
+        let pull_silence_ms = self.pulls.silence_ms(now.ms());
         for peer in self.links.keys().copied().collect::<Vec<Peer>>() {
             let stalls_pull = self.pulls.is_with(peer) && pull_silence_ms >= self.config.stall_timeout_ms;
             let Some(link) = self.links.get_mut(&peer) else { continue };
             let owes = link.owes();
-            let silence_ms = link.silence.length_ms(now_ms, owes);
+            let silence_ms = link.silence.length_ms(now.ms(), owes);
             if link.up().is_none() && silence_ms >= HELLO_AGAIN_MS {
                 link.silence.end();
                 let own = link.own;
@@ -48,21 +49,21 @@ impl<W> Replica<W> {
     }
 
     /// Divergence that no rule foresees heals by itself.
-    fn compare_if_due(&mut self, now_ms: u64, effects: &mut Vec<Effect<W>>) {
-        let due_ms = *self.compare_at_ms.get_or_insert(now_ms.saturating_add(self.config.compare_interval_ms));
-        if now_ms >= due_ms {
-            self.compare_at_ms = Some(now_ms.saturating_add(self.config.compare_interval_ms));
+    fn compare_if_due(&mut self, now: Time, effects: &mut Vec<Effect<W>>) {
+        let next_ms = now.ms().saturating_add(self.config.compare_interval_ms);
+        if now.ms() >= *self.compare_at_ms.get_or_insert(next_ms) {
+            self.compare_at_ms = Some(next_ms);
             self.want_pull_from_all(Depth::Records, effects);
         }
     }
 
     /// None goes while a sync is running: the peer may be about to ask for it.
-    fn forget_tombstones<S: Store>(&mut self, store: &mut S, now_ms: u64, budget: usize) -> Progress {
+    fn forget_tombstones<S: Store>(&mut self, store: &mut S, now: Time, budget: usize) -> Progress {
         if !self.pulls.is_idle() || self.links.values().any(|link| link.state() == LinkState::Syncing) {
             return Progress::Done;
         }
         for _ in 0..budget {
-            let Some((hash, version)) = self.tombstones.pop_due(now_ms, self.log.completed()) else {
+            let Some((hash, version)) = self.tombstones.pop_due(now.ms(), self.log.completed()) else {
                 return Progress::Done;
             };
             if store.forget(hash, version) {

@@ -5,6 +5,7 @@
 #[path = "simulation/map_store.rs"]
 mod map_store;
 
+use ferrets_core::clock::Time;
 use ferrets_core::effect::{DownReason, Effect, Peer, Refusal};
 use ferrets_core::replica::{Config, Limits, Replica, Write, Written};
 use ferrets_core::store::Kind;
@@ -15,6 +16,7 @@ use map_store::{encode, MapStore};
 const PEER: Peer = Peer(1);
 const SHAPE: TableShape = TableShape { table_type: 1, keypos: 1 };
 const NONCE: u64 = 4711;
+const NOW: Time = Time::from_ms(1);
 
 struct Host {
     replica: Replica<u32>,
@@ -37,7 +39,7 @@ impl Host {
 
     fn bytes(&mut self, head: &[u8], body: &[u8]) -> Vec<Effect<u32>> {
         let mut effects = Vec::new();
-        self.replica.message(&mut self.store, 1, PEER, (head, body), 100, &mut effects);
+        self.replica.message(&mut self.store, NOW, PEER, (head, body), 100, &mut effects);
         effects
     }
 
@@ -46,12 +48,12 @@ impl Host {
     }
 
     fn flush(&mut self, effects: &mut Vec<Effect<u32>>) {
-        self.replica.flush_all(&mut self.store, 1, 10, effects);
+        self.replica.flush_all(&mut self.store, NOW, 10, effects);
     }
 
     fn tick(&mut self, now_ms: u64) -> Vec<Effect<u32>> {
         let mut effects = Vec::new();
-        self.replica.tick(&mut self.store, now_ms, 10, &mut effects);
+        self.replica.tick(&mut self.store, Time::from_ms(now_ms), 10, &mut effects);
         effects
     }
 
@@ -69,7 +71,7 @@ impl Host {
     fn write(&mut self, waiter: u32) -> Written {
         let payload = self.replica.is_linked().then(|| encode(1, 2));
         let write = Write { kind: Kind::Record, item: (1, 2), payload };
-        self.replica.write(&mut self.store, 1, [write], Some(waiter))
+        self.replica.write(&mut self.store, NOW, [write], Some(waiter))
     }
 }
 

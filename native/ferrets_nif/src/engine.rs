@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ferrets_core::clock::Time;
 use ferrets_core::effect::Effect;
 use ferrets_core::leader::{Asked, Operation};
 use ferrets_core::replica::{self, Config, Limits, Replica};
@@ -81,11 +82,11 @@ pub struct Engine {
 impl Engine {
     /// An engine without peers, of a new incarnation.
     pub fn new(writer: Writer, settings: Settings) -> Self {
-        let incarnation = getrandom::u64().map_or_else(|_| now_ms(), |id| id.max(1));
+        let incarnation = getrandom::u64().map_or_else(|_| now().ms(), |id| id.max(1));
         let id = writer.id();
         let config = Config {
             writer: version::Writer { incarnation, node: settings.node },
-            started_ms: now_ms(),
+            started_ms: now().ms(),
             shape: TableShape { table_type: u8::from(id.is_ordered()), keypos: id.keypos() as u32 },
             tombstone_ttl_ms: settings.tombstone_ttl_ms,
             stall_timeout_ms: settings.stall_timeout_ms,
@@ -111,7 +112,7 @@ impl Engine {
             _ => None,
         };
         let writes = writes.map(|Write { kind, item, payload }| replica::Write { kind, item, payload });
-        match self.replica.write(&mut self.writer, now_ms(), writes, tag) {
+        match self.replica.write(&mut self.writer, now(), writes, tag) {
             replica::Written::Done => Written::Done,
             replica::Written::Logged { flush } => Written::Wait { wake: flush },
         }
@@ -134,6 +135,6 @@ impl Engine {
 }
 
 /// The wall clock. One that stands before 1970 counts as standing there.
-pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64)
+pub fn now() -> Time {
+    Time::from_nanos(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos()))
 }

@@ -8,7 +8,7 @@ use rustler::{Binary, Decoder, Encoder, Env, ResourceArc, Term};
 use crate::beam::call::{nif, Answer, BadArg};
 use crate::beam::term::list;
 use crate::effects::{binary, encode_each};
-use crate::engine::{now_ms, Effects, Engine};
+use crate::engine::{now, Effects, Engine};
 use crate::nif_table::store_status;
 use crate::slice::Slice;
 use crate::table::Handle;
@@ -106,7 +106,7 @@ fn peer_up<'a>(env: Env<'a>, [term, peer]: [Term<'a>; 2]) -> Answer<'a> {
 fn peer_down<'a>(env: Env<'a>, [term, peer]: [Term<'a>; 2]) -> Answer<'a> {
     let peer = Peer(decode(peer)?);
     let first = |engine: &mut Engine, effects: &mut Effects| {
-        engine.replica.peer_down(&mut engine.writer, now_ms(), peer, SLICE_ENTRIES, effects)
+        engine.replica.peer_down(&mut engine.writer, now(), peer, SLICE_ENTRIES, effects)
     };
     sliced(env, term, first, go_on)
 }
@@ -116,7 +116,7 @@ fn message<'a>(env: Env<'a>, [term, peer, head, body]: [Term<'a>; 4]) -> Answer<
     let (head, body): (Binary<'a>, Binary<'a>) = (decode(head)?, decode(body)?);
     let message = (head.as_slice(), body.as_slice());
     let first = |engine: &mut Engine, effects: &mut Effects| {
-        engine.replica.message(&mut engine.writer, now_ms(), peer, message, SLICE_ENTRIES, effects)
+        engine.replica.message(&mut engine.writer, now(), peer, message, SLICE_ENTRIES, effects)
     };
     sliced(env, term, first, go_on)
 }
@@ -126,12 +126,12 @@ fn work<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
 }
 
 fn go_on(engine: &mut Engine, effects: &mut Effects) -> Progress {
-    engine.replica.work(&mut engine.writer, now_ms(), SLICE_ENTRIES, effects)
+    engine.replica.work(&mut engine.writer, now(), SLICE_ENTRIES, effects)
 }
 
 fn flush<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
     let first = |engine: &mut Engine, effects: &mut Effects| {
-        engine.replica.flush_all(&mut engine.writer, now_ms(), SLICE_ENTRIES, effects)
+        engine.replica.flush_all(&mut engine.writer, now(), SLICE_ENTRIES, effects)
     };
     sliced(env, term, first, go_on)
 }
@@ -153,7 +153,7 @@ fn barrier<'a>(env: Env<'a>, [term, tag]: [Term<'a>; 2]) -> Answer<'a> {
 
 fn tick<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
     let forget = |engine: &mut Engine, effects: &mut Effects| {
-        engine.replica.tick(&mut engine.writer, now_ms(), SLICE_TOMBSTONES, effects)
+        engine.replica.tick(&mut engine.writer, now(), SLICE_TOMBSTONES, effects)
     };
     sliced(env, term, forget, forget)
 }

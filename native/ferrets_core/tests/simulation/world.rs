@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
+use ferrets_core::clock::Time;
 use ferrets_core::effect::{Answer, Effect, Peer};
 use ferrets_core::leader::{Asked, Operation};
 use ferrets_core::link::LinkState;
@@ -233,11 +234,11 @@ impl World {
         let kind = if self.rng.u32(0..3) == 0 { Kind::Tombstone } else { Kind::Record };
         let waiter = self.next_waiter;
         self.next_waiter += 1;
-        let now = self.now_ms;
         let server = &mut self.servers[at];
+        let now = Time::from_ms(self.now_ms + server.skew_ms);
         let payload = server.replica.is_linked().then(|| encode(key, value));
         let write = Write { kind, item: (key, value), payload };
-        let written = server.replica.write(&mut server.store, now + server.skew_ms, [write], Some(waiter));
+        let written = server.replica.write(&mut server.store, now, [write], Some(waiter));
         let (id, version) = (server.id, global_of(server, key).expect("just written"));
         if let Written::Logged { flush } = written {
             server.flush_wanted |= flush;
@@ -301,7 +302,7 @@ impl World {
         if server.busy || !std::mem::take(&mut server.flush_wanted) {
             return Ok(());
         }
-        let now = self.now_ms + server.skew_ms;
+        let now = Time::from_ms(self.now_ms + server.skew_ms);
         let mut effects = Vec::new();
         server.busy = server.replica.flush_all(&mut server.store, now, 2, &mut effects) == Progress::More;
         self.carry_out(at, effects)
@@ -321,7 +322,7 @@ impl World {
         let Some(parcel) = self.network.deliver((from, to)) else { return Ok(()) };
         self.totals.delivered += 1;
         let budget = self.rng.usize(1..6);
-        let now = self.now_ms + self.servers[at].skew_ms;
+        let now = Time::from_ms(self.now_ms + self.servers[at].skew_ms);
         let server = &mut self.servers[at];
         let mut effects = Vec::new();
         match &parcel {
@@ -341,7 +342,7 @@ impl World {
     }
 
     fn work(&mut self, at: usize) -> Outcome {
-        let now = self.now_ms + self.servers[at].skew_ms;
+        let now = Time::from_ms(self.now_ms + self.servers[at].skew_ms);
         let server = &mut self.servers[at];
         if !server.busy {
             return Ok(());
@@ -353,7 +354,7 @@ impl World {
     }
 
     fn tick(&mut self, at: usize) -> Outcome {
-        let now = self.now_ms + self.servers[at].skew_ms;
+        let now = Time::from_ms(self.now_ms + self.servers[at].skew_ms);
         let server = &mut self.servers[at];
         let mut effects = Vec::new();
         while server.replica.tick(&mut server.store, now, 10, &mut effects) == Progress::More {}
