@@ -17,6 +17,7 @@ all() ->
         a_server_is_joined_once,
         servers_of_one_node_join_under_different_names,
         two_joins_from_both_sides_at_once_both_end_linked,
+        a_server_that_another_join_brings_meanwhile_is_linked_too,
         ten_nodes_join_at_once,
         writes_go_on_during_a_join_and_all_arrive,
         a_join_with_the_dead_fails_and_changes_nothing,
@@ -130,12 +131,35 @@ two_joins_from_both_sides_at_once_both_end_linked(Config) ->
      || _ <- lists:seq(1, 10)
     ].
 
+%% All nodes are connected, and their clocks are one: the joins start within a millisecond.
 join_at_once(Joins) ->
+    Peers = [Peer || {Peer, _} <- Joins],
+    [pong = call(A, net_adm, ping, [ferrets_test_cluster:node(B)]) || A <- Peers, B <- Peers],
+    StartMs = erlang:system_time(millisecond) + 200,
     Awaits = [
-        ferrets_test_cluster:spawn(Peer, fun() -> ferrets_join:join(lock, #{}, Local, Remote) end)
+        ferrets_test_cluster:spawn(Peer, fun() ->
+            receive after max(0, StartMs - erlang:system_time(millisecond)) -> ok end,
+            ferrets_join:join(lock, #{}, Local, Remote)
+        end)
      || {Peer, {Local, Remote}} <- Joins
     ],
     [Await() || Await <- Awaits].
+
+a_server_that_another_join_brings_meanwhile_is_linked_too(Config) ->
+    [A, B, C | _] = cluster(Config),
+    [ServerOfA, ServerOfB, ServerOfC] = start_table([A, B, C], ?TAB),
+    ok = call(B, fun() -> ferrets:insert_many(?TAB, [{N} || N <- lists:seq(1, 100_000)]) end),
+    Join = ferrets_test_cluster:spawn(A, fun() -> ferrets_join:join(lock, #{}, ServerOfA, ServerOfB) end),
+    wait_until(fun() -> call(B, ferrets, other_pids, [?TAB]) =:= [ServerOfA] end),
+    %% The join is past its survey, and stays in its wait for the sync.
+    ok = call(A, sys, suspend, [?TAB]),
+    %% What another join, which knows nothing of this one, asks for.
+    _ = call(C, fun() -> ferrets_request:send(ServerOfC, {link, ServerOfB}) end),
+    wait_until(fun() -> length(call(B, ferrets, other_pids, [?TAB])) =:= 2 end),
+    ok = call(A, sys, resume, [?TAB]),
+    ?assertEqual(ok, Join()),
+    ?assert(is_meshed([A, B, C], ?TAB)),
+    ?assertEqual([100_000, 100_000, 100_000], [call(Peer, ferrets, size, [?TAB]) || Peer <- [A, B, C]]).
 
 ten_nodes_join_at_once(_Config) ->
     Peers = ferrets_test_cluster:start(10, ["+S", "1", "+sbwt", "none"]),
