@@ -14,6 +14,7 @@ mod nif_table;
 mod nif_write;
 mod order;
 mod page;
+mod places;
 mod pool;
 mod read;
 mod reaper;

@@ -15,8 +15,8 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rustler::Term;
 
 use crate::beam::arena::{Arena, Stored};
-use crate::beam::term::{compare, element, words, Elements};
-use crate::pool::Shelf;
+use crate::beam::term::{compare, element, words};
+use crate::pool::{prefetch, Shelf};
 use crate::table::TableId;
 
 /// How many slots a page has at most.
@@ -29,7 +29,12 @@ pub const WORDS_MAX: u64 = 32 * 1024;
 const GARBAGE_MIN: u64 = 512;
 
 /// All pages of all tables.
-static PAGES: Shelf<Page> = Shelf::new();
+static PAGES: Shelf<Page> = Shelf::new(refill);
+
+/// Makes pages, ahead of need.
+pub fn refill() {
+    PAGES.refill();
+}
 
 /// The number of a page, of 24 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +71,14 @@ pub struct Page {
 }
 
 impl Page {
+    /// Asks for the cache line in which a slot's term is, so that it comes while the lock's does.
+    #[inline]
+    pub fn prefetch(&self, slot: u8) {
+        // SAFETY: only computes an address, within the page.
+        let terms = unsafe { &raw const (*self.body.data_ptr()).terms };
+        prefetch(terms.cast(), usize::from(slot) * size_of::<Stored>());
+    }
+
     /// Locks the page for reading.
     #[inline]
     pub fn read(&self) -> RwLockReadGuard<'_, Body> {
@@ -103,18 +116,16 @@ impl Meta {
 }
 
 /// What a page consists of, under its lock.
-#[derive(Default)]
 #[repr(C)]
 pub struct Body {
     owner: TableId,
-    terms: Vec<Stored>,
     tombstones: Bits,
     arena: Arena,
+    len: u16,
+    records: u16,
     metas: Vec<Meta>,
     order: Vec<u8>,
     used: Bits,
-    len: u16,
-    records: u16,
     live_words: u64,
     garbage_words: u64,
     /// The neighbours in the order of keys, in an `ordered_set`.
@@ -123,6 +134,29 @@ pub struct Body {
     pub after: Option<PageNumber>,
     /// Whether the writer remembers that the page has room.
     pub listed: bool,
+    /// In the shell itself, so that a reader finds it without another step.
+    terms: [Stored; SLOTS_MAX],
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Body {
+            owner: TableId::NOBODY,
+            tombstones: Bits::default(),
+            arena: Arena::new(),
+            len: 0,
+            records: 0,
+            metas: Vec::new(),
+            order: Vec::new(),
+            used: Bits::default(),
+            live_words: 0,
+            garbage_words: 0,
+            before: None,
+            after: None,
+            listed: false,
+            terms: [Stored::none(); SLOTS_MAX],
+        }
+    }
 }
 
 /// An entry that was moved to another page.
@@ -165,16 +199,13 @@ impl Body {
 
     /// Words that the page takes besides its arena's.
     pub fn overhead_words(&self) -> u64 {
-        let bytes = self.terms.capacity() * size_of::<Stored>()
-            + self.metas.capacity() * size_of::<Meta>()
-            + self.order.capacity()
-            + size_of::<Page>();
+        let bytes = self.metas.capacity() * size_of::<Meta>() + self.order.capacity() + size_of::<Page>();
         (bytes / 8) as u64
     }
 
     #[inline]
     fn term(&self, slot: u8) -> Option<Term<'_>> {
-        let stored = *self.terms.get(usize::from(slot))?;
+        let stored = self.terms[usize::from(slot)];
         // SAFETY: what stands in `terms` and is not none is a term of `arena`, which is never cleared.
         (!stored.is_none()).then(|| unsafe { self.arena.view(stored) })
     }
@@ -185,6 +216,7 @@ impl Body {
         if self.tombstones.has(slot) {
             return None;
         }
+        self.terms[usize::from(slot)].prefetch();
         self.term(slot)
     }
 
@@ -268,12 +300,10 @@ impl Body {
     fn place_entry(&mut self, kind: Kind, stored: Stored, meta: Meta, position: usize) -> u8 {
         let slot = self.used.first_clear().expect("a page with room");
         let index = usize::from(slot);
-        if index == self.terms.len() {
-            self.terms.push(stored);
-            self.metas.push(meta);
-        } else {
-            self.terms[index] = stored;
-            self.metas[index] = meta;
+        self.terms[index] = stored;
+        match self.metas.get_mut(index) {
+            Some(known) => *known = meta,
+            None => self.metas.push(meta),
         }
         self.used.set(slot, true);
         self.tombstones.set(slot, kind == Kind::Tombstone);
@@ -345,20 +375,14 @@ impl Body {
         for (&slot, stored) in slots.iter().zip(copies) {
             self.terms[usize::from(slot)] = stored;
         }
-        self.garbage_words = slots.len() as u64 + 1;
+        self.garbage_words = 0;
         std::mem::replace(&mut self.arena, arena)
     }
 
-    /// Copies the entries in `slots` at one go, which packs them closely.
-    fn copy_to(&mut self, slots: &[u8], arena: &mut Arena) -> Vec<Stored> {
-        let terms: Vec<Stored> = slots.iter().map(|&slot| self.terms[usize::from(slot)]).collect();
-        // SAFETY: the terms of used slots are of this arena, which is never cleared.
-        let all = unsafe { self.arena.gather(&terms) };
-        // SAFETY: as above: `gather` has made a term of this arena.
-        let copy = arena.adopt(unsafe { self.arena.view(all) });
-        // SAFETY: `adopt` has made a term of `arena`.
-        let copy = Elements::of(unsafe { arena.view(copy) }).expect("a copy of a tuple");
-        (0..slots.len()).filter_map(|i| copy.get(i)).map(Stored::within).collect()
+    /// Copies the entries in `slots`. One by one: a copy of all in one term would lay out their parts level by level, and
+    /// a record's parts should be close to each other.
+    fn copy_to(&self, slots: &[u8], arena: &mut Arena) -> Vec<Stored> {
+        slots.iter().map(|&slot| self.term(slot).map_or(Stored::none(), |term| arena.adopt(term))).collect()
     }
 
     /// Moves the entries in `slots`, which are in order, behind those of another page.
@@ -378,9 +402,6 @@ impl Body {
         }
         let used = self.used;
         self.order.retain(|&slot| used.has(slot));
-        let spine = slots.len() as u64 + 1;
-        self.garbage_words += spine;
-        into.garbage_words += spine;
         moves
     }
 

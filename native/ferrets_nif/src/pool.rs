@@ -7,9 +7,12 @@
 //!
 //! The memory of shells is not given back to the system: its peak stays. It is a few percent of a table's.
 
+use std::alloc::Layout;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use parking_lot::Mutex;
+
+use crate::reaper;
 
 /// Shells of one kind that nobody uses.
 pub struct Pool<T: 'static> {
@@ -59,29 +62,118 @@ impl<T: Sync> AtomicRef<T> {
     }
 }
 
-const CHUNK: usize = 64;
+/// Asks for the cache line `offset` bytes from `start`, without waiting for it. Any address will do.
+#[inline]
+pub fn prefetch(start: *const u8, offset: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults and has no effect but on time.
+    unsafe {
+        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+        _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, offset);
+}
+
+/// The size and alignment of a large page of memory.
+const REGION: usize = 2 << 20;
+
+/// A region is made when fewer shells than this are left.
+const STOCK_MIN: usize = 64;
+
+/// Makes shells side by side in a region of memory of their own, which lasts for ever. On Linux it is asked for in one
+/// large page: readers come to shells at random, and would have to wait for a translation of nearly every address.
+fn region<T: Default>() -> &'static [T] {
+    let count = REGION / size_of::<T>();
+    let Ok(layout) = Layout::from_size_align(REGION, REGION) else { return &[] };
+    // SAFETY: the layout has a size other than 0.
+    let start: *mut T = unsafe { std::alloc::alloc(layout) }.cast();
+    if start.is_null() {
+        std::alloc::handle_alloc_error(layout);
+    }
+    advise_large_pages(start.cast());
+    for i in 0..count {
+        // SAFETY: `count` shells fit into the region, whose alignment is above that of any type in use here.
+        unsafe { start.add(i).write(T::default()) };
+    }
+    // SAFETY: all `count` shells have just been written, and are neither moved nor freed.
+    unsafe { std::slice::from_raw_parts(start, count) }
+}
+
+#[cfg(target_os = "linux")]
+fn advise_large_pages(start: *mut std::ffi::c_void) {
+    extern "C" {
+        fn madvise(start: *mut std::ffi::c_void, len: usize, advice: std::ffi::c_int) -> std::ffi::c_int;
+    }
+    const MADV_HUGEPAGE: std::ffi::c_int = 14;
+    // SAFETY: the region is ours; this advice does not change what is in it. Being refused does no harm.
+    unsafe { madvise(start, REGION, MADV_HUGEPAGE) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise_large_pages(_start: *mut std::ffi::c_void) {}
+
+/// A pool of many shells, made by the region. New regions are made ahead of need, by the reaper.
+pub struct Stock<T: 'static> {
+    free: Mutex<Vec<&'static T>>,
+    refill: fn(),
+}
+
+impl<T: Sync + Default> Stock<T> {
+    /// An empty stock. `refill` is to call [`Stock::refill`].
+    pub const fn new(refill: fn()) -> Self {
+        Stock { free: Mutex::new(Vec::new()), refill }
+    }
+
+    /// A shell that nobody uses.
+    pub fn take(&self) -> &'static T {
+        let (shell, left) = {
+            let mut free = self.free.lock();
+            (free.pop(), free.len())
+        };
+        if left == STOCK_MIN {
+            reaper::run(self.refill);
+        }
+        shell.unwrap_or_else(|| Box::leak(Box::default()))
+    }
+
+    /// Takes back a shell that has been emptied.
+    pub fn give(&self, shell: &'static T) {
+        self.free.lock().push(shell);
+    }
+
+    /// Makes more shells.
+    pub fn refill(&self) {
+        let shells = region::<T>();
+        self.free.lock().extend(shells.iter().rev());
+    }
+}
 
 /// The highest number of shells on a [`Shelf`]: their numbers have 24 bits.
-pub const SHELF_MAX: usize = 1 << 24;
+const SHELF_MAX: usize = 1 << 24;
 
-/// A pool whose shells are numbered, so that 24 bits can stand for a pointer.
+/// No region has fewer shells: none is larger than 16 KB.
+const REGIONS_MAX: usize = SHELF_MAX / 128;
+
+/// A stock whose shells are numbered from 1, so that 24 bits can stand for a pointer.
 pub struct Shelf<T: 'static> {
-    chunks: [AtomicRef<[T; CHUNK]>; SHELF_MAX / CHUNK],
+    regions: [AtomicRef<T>; REGIONS_MAX],
     free: Mutex<Numbers>,
+    refill: fn(),
 }
 
 struct Numbers {
-    returned: Vec<u32>,
-    fresh: u32,
+    free: Vec<u32>,
+    regions: usize,
 }
 
 impl<T: Sync + Default> Shelf<T> {
-    /// An empty shelf.
-    pub const fn new() -> Self {
-        Shelf {
-            chunks: [const { AtomicRef::none() }; SHELF_MAX / CHUNK],
-            free: Mutex::new(Numbers { returned: Vec::new(), fresh: 0 }),
-        }
+    const COUNT: usize = REGION / size_of::<T>();
+
+    /// An empty shelf. `refill` is to call [`Shelf::refill`].
+    pub const fn new(refill: fn()) -> Self {
+        let regions = [const { AtomicRef::none() }; REGIONS_MAX];
+        Shelf { regions, free: Mutex::new(Numbers { free: Vec::new(), regions: 0 }), refill }
     }
 
     /// The number of a shell that nobody uses.
@@ -89,23 +181,39 @@ impl<T: Sync + Default> Shelf<T> {
     /// # Panics
     /// If all 2^24 are in use: the caller's table then stops being written to.
     pub fn take(&self) -> u32 {
-        let mut free = self.free.lock();
-        if let Some(number) = free.returned.pop() {
-            return number;
+        loop {
+            let (number, left) = {
+                let mut numbers = self.free.lock();
+                (numbers.free.pop(), numbers.free.len())
+            };
+            if left == STOCK_MIN {
+                reaper::run(self.refill);
+            }
+            match number {
+                Some(number) => return number,
+                None => self.refill(),
+            }
         }
-        let number = free.fresh;
-        assert!((number as usize) < SHELF_MAX, "no page is left");
-        let chunk = &self.chunks[number as usize / CHUNK];
-        if chunk.get().is_none() {
-            chunk.set(Some(Box::leak(Box::new(std::array::from_fn(|_| T::default())))));
-        }
-        free.fresh += 1;
-        number
     }
 
     /// Takes back a shell that has been emptied.
     pub fn give(&self, number: u32) {
-        self.free.lock().returned.push(number);
+        self.free.lock().free.push(number);
+    }
+
+    /// Makes more shells.
+    ///
+    /// # Panics
+    /// If there are 2^24.
+    pub fn refill(&self) {
+        let shells = region::<T>();
+        let mut numbers = self.free.lock();
+        let first = numbers.regions * Self::COUNT;
+        assert!(first + Self::COUNT <= SHELF_MAX, "no page is left");
+        self.regions[numbers.regions].set(shells.first());
+        numbers.regions += 1;
+        let fresh = first.max(1)..first + Self::COUNT;
+        numbers.free.extend(fresh.rev().map(|number| number as u32));
     }
 
     /// The shell with a number that was once taken.
@@ -114,8 +222,10 @@ impl<T: Sync + Default> Shelf<T> {
     /// If it never was.
     #[inline]
     pub fn get(&self, number: u32) -> &'static T {
-        match self.chunks[number as usize / CHUNK].get() {
-            Some(chunk) => &chunk[number as usize % CHUNK],
+        let number = number as usize;
+        match self.regions[number / Self::COUNT].get() {
+            // SAFETY: `refill` has put the first of `COUNT` shells there that lie side by side and last for ever.
+            Some(first) => unsafe { &*std::ptr::from_ref(first).add(number % Self::COUNT) },
             None => panic!("a page's number that was never given out"),
         }
     }

@@ -29,7 +29,9 @@ fn find_hashed<R>(
     loop {
         let candidates = table.index.candidates(id, hash, is_there)?;
         for place in candidates.iter() {
-            let body = place.page().page().read();
+            let page = place.page().page();
+            page.prefetch(place.slot());
+            let body = page.read();
             if body.owner() != id {
                 continue;
             }

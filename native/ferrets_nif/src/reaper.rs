@@ -1,5 +1,6 @@
-//! The reaper: a thread that frees arenas and dropped tables, so that no scheduler has to.
+//! The reaper: a thread that frees arenas and dropped tables, and makes shells ahead of need, so that no scheduler has to.
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::OnceLock;
 use std::thread;
 
@@ -10,17 +11,25 @@ use crate::beam::call::pin_library;
 /// With so much waiting, who retires something frees it himself: memory must not pile up.
 const QUEUE_MAX: usize = 4096;
 
-static QUEUE: OnceLock<Option<Sender<Box<dyn Send>>>> = OnceLock::new();
+enum Job {
+    Drop(Box<dyn Send>),
+    Run(fn()),
+}
+
+static QUEUE: OnceLock<Option<Sender<Job>>> = OnceLock::new();
 
 /// Starts the thread, unless it runs. It runs as long as the VM does. Returns whether it could be started.
 pub fn start() -> bool {
     let queue = QUEUE.get_or_init(|| {
         pin_library();
-        let (sender, receiver) = unbounded::<Box<dyn Send>>();
+        let (sender, receiver) = unbounded::<Job>();
         let reap = move || {
-            for retired in receiver {
+            for job in receiver {
                 // Should taking a table apart fail, its memory is lost, not the VM.
-                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(retired)));
+                let _ = catch_unwind(AssertUnwindSafe(|| match job {
+                    Job::Drop(retired) => drop(retired),
+                    Job::Run(job) => job(),
+                }));
             }
         };
         thread::Builder::new().name("ferrets_reaper".into()).spawn(reap).ok().map(|_| sender)
@@ -32,7 +41,14 @@ pub fn start() -> bool {
 pub fn retire(retired: Box<dyn Send>) {
     if let Some(Some(queue)) = QUEUE.get() {
         if queue.len() < QUEUE_MAX {
-            let _ = queue.send(retired);
+            let _ = queue.send(Job::Drop(retired));
         }
+    }
+}
+
+/// Has something done by the reaper.
+pub fn run(job: fn()) {
+    if let Some(Some(queue)) = QUEUE.get() {
+        let _ = queue.send(Job::Run(job));
     }
 }

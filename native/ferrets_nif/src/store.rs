@@ -14,9 +14,10 @@ use rustler::Term;
 
 use crate::beam::arena::Arena;
 use crate::beam::term::{compare, element, encode, words};
-use crate::index::Place;
+use crate::index::Which;
 use crate::order::Aim;
 use crate::page::{Body, Meta, Move, PageNumber, SLOTS_MAX, WORDS_MAX};
+use crate::places::Place;
 use crate::reaper;
 use crate::table::{Table, TableId};
 
@@ -531,8 +532,7 @@ impl Store for Writer {
         let mut next = Some(from);
         while let Some(from) = next {
             self.found.clear();
-            let sweep = self.table.index.sweep(self.id, from, true, || true, &mut self.found).ok()?;
-            self.found.sort_unstable_by_key(|place| place.hash());
+            let sweep = self.table.index.sweep(self.id, from, Which::All, || true, &mut self.found).ok()?;
             let mut enough_at = None;
             for place in &self.found {
                 if enough_at.is_some_and(|hash| hash != place.hash()) {

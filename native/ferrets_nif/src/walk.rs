@@ -8,9 +8,10 @@ use std::cmp::Ordering;
 use rustler::Term;
 
 use crate::beam::term::{compare, encode, is_identical};
-use crate::index::{Gone, Place};
+use crate::index::{Gone, Which};
 use crate::order::Aim;
 use crate::page::Body;
+use crate::places::Place;
 use crate::table::{Table, TableId};
 
 /// Which way a walk in the order of keys goes.
@@ -132,8 +133,7 @@ pub fn by_hash(
     let mut places: Vec<Place> = Vec::new();
     loop {
         places.clear();
-        let sweep = table.index.sweep(id, from, false, is_there, &mut places)?;
-        places.sort_unstable_by_key(|place| place.hash());
+        let sweep = table.index.sweep(id, from, Which::Records, is_there, &mut places)?;
         let mut position = sweep.next.map_or(Position::End, Position::At);
         let mut stop_after = None;
         for place in &places {
@@ -175,30 +175,23 @@ pub fn least_hash<'a>(
     let mut next = Some(from);
     while let Some(from) = next {
         places.clear();
-        let sweep = table.index.sweep(id, from, false, is_there, &mut places)?;
-        let mut least = from;
-        let mut keys = Vec::new();
-        // Records may have been deleted since: then the next hash it is.
-        while let Some(hash) = places.iter().map(|place| place.hash()).filter(|&hash| hash >= least).min() {
-            for place in places.iter().filter(|place| place.hash() == hash) {
-                let body = place.page().page().read();
-                let key = body.key(place.slot()).filter(|_| is_at(&body, id, place));
-                keys.extend(key.filter(|_| body.record(place.slot()).is_some()).map(&copy_key));
-            }
-            least = hash;
-            match hash.checked_add(1) {
-                Some(above) if keys.is_empty() => least = above,
-                _ => break,
-            }
+        let sweep = table.index.sweep(id, from, Which::FirstRecords, is_there, &mut places)?;
+        let mut keys = Vec::with_capacity(places.len());
+        for place in &places {
+            let body = place.page().page().read();
+            let key = body.key(place.slot()).filter(|_| is_at(&body, id, place));
+            keys.extend(key.filter(|_| body.record(place.slot()).is_some()).map(&copy_key));
         }
-        if !table.index.is_sweep_current(id, from, &sweep) {
-            if !is_there() {
-                return Err(Gone);
-            }
-        } else if keys.is_empty() {
-            next = sweep.next;
-        } else {
-            return Ok(Some((least, keys)));
+        let is_current = table.index.is_sweep_current(id, from, &sweep);
+        if !is_current && !is_there() {
+            return Err(Gone);
+        }
+        match places.first().map(|place| place.hash()) {
+            _ if !is_current => {}
+            None => next = sweep.next,
+            // Records may have been deleted since: then the next hash it is.
+            Some(hash) if keys.is_empty() => next = hash.checked_add(1),
+            Some(hash) => return Ok(Some((hash, keys))),
         }
     }
     Ok(None)

@@ -10,10 +10,12 @@ use std::mem::MaybeUninit;
 use std::ptr;
 
 use rustler::sys::{
-    enif_alloc_env, enif_binary_to_term, enif_clear_env, enif_free_env, enif_make_copy, enif_make_tuple_from_array,
-    ErlNifEnv, ErlNifTerm,
+    enif_alloc_env, enif_binary_to_term, enif_clear_env, enif_free_env, enif_make_copy, ErlNifEnv, ErlNifTerm,
 };
 use rustler::{Env, Term};
+
+use super::term::raw_word as word;
+use crate::pool::prefetch;
 
 /// A term in some arena. Says nothing about which one: whoever stores it keeps the two together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,13 @@ impl Stored {
     /// Whether this is [`Stored::none`].
     pub fn is_none(self) -> bool {
         self == Self::none()
+    }
+
+    /// Asks for the cache lines behind the term's first, which will be waited for in any case.
+    #[inline]
+    pub fn prefetch(self) {
+        let start = word(self.0) as *const u8;
+        (1..4).for_each(|line| prefetch(start, line * 64));
     }
 
     /// A term that was found inside another term of the same arena.
@@ -80,16 +89,6 @@ impl Arena {
         // SAFETY: by contract the term lives in this environment. It stays as long as the borrow does, since clearing
         // and freeing take the arena mutably.
         unsafe { Term::new(Env::new(self, self.env), stored.0) }
-    }
-
-    /// Makes a tuple of terms of this arena, so that all of them can be copied at one go.
-    ///
-    /// # Safety
-    /// As for [`Arena::view`], for each of `terms`.
-    pub unsafe fn gather(&mut self, terms: &[Stored]) -> Stored {
-        let raw: Vec<ErlNifTerm> = terms.iter().map(|stored| stored.0).collect();
-        // SAFETY: the array holds `raw.len()` terms of this environment, which `&mut self` makes ours alone.
-        Stored(unsafe { enif_make_tuple_from_array(self.env(), raw.as_ptr(), raw.len() as u32) })
     }
 
     /// Decodes the external term format into the arena. `None` if `bytes` is not exactly one term.

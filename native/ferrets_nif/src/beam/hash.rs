@@ -1,48 +1,27 @@
 //! The hash of a key: equal on every node, and equal for keys that the table's type holds equal.
 //!
-//! It is `PHASH2` (27 bits, the same on all nodes and releases), spread over 32 bits by a multiplication that can be
-//! undone, so that 27 bits are enough to keep. An `ordered_set` compares by `==`, under which 1 and 1.0 are one key,
+//! It is `PHASH2` (27 bits, the same on all nodes and releases), multiplied so that its top bits depend on all of them,
+//! and shifted to the top of 32 bits: the lowest 5 bits are 0. An `ordered_set` compares by `==`, under which 1 and 1.0 are one key,
 //! also inside of tuples, lists and map values (not map keys): a key with a float in it is hashed by a copy in which
 //! each float without a fraction is the integer that it equals.
+
+use std::ops::ControlFlow;
 
 use rustler::sys::{enif_make_map_put, enif_make_new_map, enif_make_tuple_from_array, ErlNifTerm, ErlNifTermType};
 use rustler::{Encoder, Env, Term};
 
-use super::term::{cell, cons, each_pair, element, float, nil, Elements, Pending};
+use super::term::{cell, cons, each_pair, element, float, nil};
+use super::visit::{each_part, Part};
 
-/// 2^32 divided by the golden ratio, and odd: multiplication by it is a permutation of the 32-bit numbers.
-const SPREAD: u32 = 0x9E37_79B1;
-
-/// The inverse of [`SPREAD`] modulo 2^32.
-const GATHER: u32 = inverse(SPREAD);
+/// 2^27 divided by the golden ratio, and odd: multiplication by it is a permutation of the 27-bit numbers.
+const SPREAD: u32 = 0x04F1_BBCD;
 
 /// Canonical copies replace what is nested deeper than this by an atom: such keys only share a hash.
 const DEPTH_MAX: usize = 200;
 
-/// The inverse of an odd number modulo 2^32, by Newton's iteration: each step doubles the bits that are right.
-const fn inverse(odd: u32) -> u32 {
-    let mut x = odd;
-    let mut step = 0;
-    while step < 5 {
-        x = x.wrapping_mul(2u32.wrapping_sub(odd.wrapping_mul(x)));
-        step += 1;
-    }
-    x
-}
-
-/// The 27 bits that a hash was made of.
-pub const fn kernel(hash: u32) -> u32 {
-    hash.wrapping_mul(GATHER)
-}
-
-/// The hash made of 27 bits.
-pub const fn spread(kernel: u32) -> u32 {
-    kernel.wrapping_mul(SPREAD)
-}
-
 /// Hashes a key of a table that compares by `=:=`.
 pub fn exact(key: Term<'_>) -> u32 {
-    spread(key.hash_phash2())
+    key.hash_phash2().wrapping_mul(SPREAD) << 5
 }
 
 /// Hashes a key of a table that compares by `==`.
@@ -56,30 +35,12 @@ pub fn by_value(key: Term<'_>) -> u32 {
 
 /// Whether the term holds no float, and no fun, which may have captured one.
 fn is_plain(key: Term<'_>) -> bool {
-    let mut pending = Pending::new();
-    let mut next = Some(key);
-    while let Some(term) = next.take().or_else(|| pending.pop()) {
-        match term.get_erl_type() {
-            ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT | ErlNifTermType::ERL_NIF_TERM_TYPE_FUN => return false,
-            ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => {
-                if let Some(elements) = Elements::of(term) {
-                    (0..elements.len()).filter_map(|i| elements.get(i)).for_each(|term| pending.push(term));
-                }
-            }
-            ErlNifTermType::ERL_NIF_TERM_TYPE_LIST => {
-                if let Some((head, tail)) = cell(term) {
-                    pending.push(tail);
-                    next = Some(head);
-                }
-            }
-            ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => each_pair(term, |key, value| {
-                pending.push(key);
-                pending.push(value);
-            }),
-            _ => {}
-        }
-    }
-    true
+    use ErlNifTermType::{ERL_NIF_TERM_TYPE_FLOAT as FLOAT, ERL_NIF_TERM_TYPE_FUN as FUN};
+    let found = each_part(key, |part| match part {
+        Part::Leaf(_, FLOAT | FUN) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_continue()
 }
 
 /// A copy in the same environment that is the same for all keys equal by `==`.

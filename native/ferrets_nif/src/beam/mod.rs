@@ -1,6 +1,6 @@
 //! The VM's terms: the only place that calls `enif_*` functions directly.
 //!
-//! [`arena`] keeps terms outside of any process, [`term`] looks into them, [`hash`] hashes keys so that equal keys
+//! [`arena`] keeps terms outside of any process, [`term`] and [`visit`] look into them, [`hash`] hashes keys so that equal keys
 //! hash alike, [`call`] is the edge at which Erlang calls in. What leaves this module is safe to use, or is marked
 //! `unsafe` with the contract that its caller has to keep.
 
@@ -8,3 +8,4 @@ pub mod arena;
 pub mod call;
 pub mod hash;
 pub mod term;
+pub mod visit;

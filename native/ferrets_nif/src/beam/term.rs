@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
 use std::slice;
 
 use rustler::sys::{
@@ -13,6 +14,8 @@ use rustler::sys::{
     enif_term_to_binary, ErlNifMapIteratorEntry, ErlNifTerm, ErlNifTermType,
 };
 use rustler::{Env, Term};
+
+use super::visit::{each_part, Part};
 
 /// The elements of a tuple, borrowed from it.
 #[derive(Clone, Copy)]
@@ -36,6 +39,12 @@ impl<'a> Elements<'a> {
         }
         // SAFETY: the VM has set `array` to the tuple's `arity` elements, which live as long as the tuple: for 'a.
         Some(Elements { env: term.get_env(), raw: unsafe { slice::from_raw_parts(array, arity) } })
+    }
+
+    /// All of them.
+    pub fn iter(self) -> impl Iterator<Item = Term<'a>> {
+        // SAFETY: each element belongs to the environment of its tuple.
+        self.raw.iter().map(move |&raw| unsafe { Term::new(self.env, raw) })
     }
 
     /// How many there are.
@@ -137,35 +146,15 @@ pub fn each_pair<'a>(map: Term<'a>, mut show: impl FnMut(Term<'a>, Term<'a>)) {
 /// Takes the environment of `term` for the time of the call: `term` must not be in an arena that others read.
 pub fn words(term: Term<'_>) -> u32 {
     let mut total: u64 = 0;
-    let mut pending = Pending::new();
-    let mut next = Some(term);
-    while let Some(term) = next.take().or_else(|| pending.pop()) {
-        match term.get_erl_type() {
-            ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => {
-                if let Some(elements) = Elements::of(term) {
-                    total += 1 + elements.len() as u64;
-                    (0..elements.len()).filter_map(|i| elements.get(i)).for_each(|term| pending.push(term));
-                }
-            }
-            ErlNifTermType::ERL_NIF_TERM_TYPE_LIST => {
-                if let Some((head, tail)) = cell(term) {
-                    total += 2;
-                    pending.push(tail);
-                    next = Some(head);
-                }
-            }
-            ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => {
-                let mut pairs = 0;
-                each_pair(term, |key, value| {
-                    pairs += 1;
-                    pending.push(key);
-                    pending.push(value);
-                });
-                total += map_words(pairs);
-            }
-            kind => total += leaf_words(term, kind),
-        }
-    }
+    let _ = each_part(term, |part| {
+        total += match part {
+            Part::Tuple(arity) => 1 + arity as u64,
+            Part::Cell => 2,
+            Part::Map(pairs) => map_words(pairs as u64),
+            Part::Leaf(term, kind) => leaf_words(term, kind),
+        };
+        ControlFlow::Continue(())
+    });
     u32::try_from(total).unwrap_or(u32::MAX)
 }
 
@@ -248,43 +237,14 @@ pub fn encode(term: Term<'_>, out: &mut Vec<u8>) {
     unsafe { enif_release_binary(&mut binary) };
 }
 
-/// A stack of terms yet to be looked at, which allocates for large terms only.
-pub struct Pending<'a> {
-    near: [Option<Term<'a>>; 32],
-    len: usize,
-    far: Vec<Term<'a>>,
-}
-
-impl<'a> Pending<'a> {
-    /// An empty stack.
-    pub fn new() -> Self {
-        Pending { near: [None; 32], len: 0, far: Vec::new() }
-    }
-
-    /// Adds a term.
-    pub fn push(&mut self, term: Term<'a>) {
-        match self.near.get_mut(self.len) {
-            Some(place) => {
-                *place = Some(term);
-                self.len += 1;
-            }
-            None => self.far.push(term),
-        }
-    }
-
-    /// Takes the term added last.
-    pub fn pop(&mut self) -> Option<Term<'a>> {
-        self.far.pop().or_else(|| {
-            self.len = self.len.checked_sub(1)?;
-            self.near[self.len]
-        })
-    }
-}
-
 /// The word that stands for the term. Equal words are equal terms; for atoms and local pids the reverse holds too, and
 /// the word means the same in every environment, for as long as the VM runs.
 pub fn word(term: Term<'_>) -> u64 {
+    raw_word(term.as_c_arg()) as u64
+}
+
+/// The word that a raw term is.
+pub fn raw_word(raw: ErlNifTerm) -> usize {
     // SAFETY: `ErlNifTerm` is a transparent wrapper of `usize`.
-    let word: usize = unsafe { std::mem::transmute(term.as_c_arg()) };
-    word as u64
+    unsafe { std::mem::transmute(raw) }
 }
