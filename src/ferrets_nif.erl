@@ -9,9 +9,10 @@
 -export([abi/0]).
 -export([create/4, close/1, status/1]).
 -export([lookup/2, member/2, size/1, first/1, last/1, next/2, prev/2, scan/2]).
--export([check/3, insert/3, insert_many/3, delete/3, delete_many/3, ask/4]).
+-export([check/3, insert/3, insert_many/3, delete/3, delete_many/3, delete_objects/3, ask/4]).
+-export([local_insert/2, local_delete/2, local_delete_objects/2]).
 -export([peer_up/2, peer_down/2, message/4, work/1, flush/1, barrier/2, tick/1]).
--export([digest/1, force_leader/2]).
+-export([digest/1, force_leader/2, pause/2, end_detour/1, decide/3]).
 
 -export_type([handle/0, peer/0, tag/0, operation/0, answer/0, effect/0, settings/0, position/0, status/0]).
 
@@ -32,6 +33,9 @@
     | {answer, tag(), answer()}
     %% A leader operation came here, and this server is not the leader. The record is in the external term format.
     | {wrong_leader, self | peer(), operation(), Record :: binary()}
+    %% Two records for one key, in the external term format: ours (empty if it is gone) and the peer's. `decide/3' is to
+    %% be called with the answer.
+    | {conflict, Question :: pos_integer(), Ours :: binary(), Theirs :: binary()}
     | {link_up, peer()}
     | {link_down, peer(), Reason :: atom()}
     | {refused, peer(), Reason :: atom()}
@@ -44,7 +48,11 @@
     node := binary(),
     tombstone_ttl_ms := non_neg_integer(),
     stall_timeout_ms := non_neg_integer(),
-    compare_interval_ms := non_neg_integer()
+    compare_interval_ms := non_neg_integer(),
+    %% Whether the server answers `conflict' effects.
+    asks_conflicts := boolean(),
+    %% Whether rows of a lost server are dropped.
+    drops_owned := boolean()
 }.
 -type status() :: #{atom() => term()}.
 
@@ -77,7 +85,7 @@ create(_Name, _Type, _KeyPos, _Settings) -> not_loaded().
 -spec close(handle()) -> ok.
 close(_Handle) -> not_loaded().
 
-%% `#{size, memory, garbage, pages, tombstones, incarnation, leader := self | peer(), log_entries, log_bytes, pulls,
+%% `#{size, memory, garbage, pages, tombstones, incarnation, leader := self | peer(), log_entries, log_bytes, pulls, conflicts,
 %%    peers := [#{peer, state := opening | syncing | synced, unacked, node, incarnation}]}'; memory in words.
 -spec status(handle()) -> status().
 status(_Handle) -> not_loaded().
@@ -131,6 +139,21 @@ delete(_Tab, _Key, _Tag) -> not_loaded().
 -spec delete_many(atom(), [term()], tag() | undefined) -> ok | wait | untagged | {more, [term()]}.
 delete_many(_Tab, _Keys, _Tag) -> not_loaded().
 
+%% Deletes those records that are there as they are.
+-spec delete_objects(atom(), [tuple()], tag() | undefined) -> ok | wait | untagged | {more, [tuple()]}.
+delete_objects(_Tab, _Records, _Tag) -> not_loaded().
+
+%% To this replica alone. What a deletion removes is remembered in the version that it had, so that no peer's copy of it
+%% comes back by a sync.
+-spec local_insert(atom(), [tuple()]) -> ok | {more, [tuple()]}.
+local_insert(_Tab, _Records) -> not_loaded().
+
+-spec local_delete(atom(), [term()]) -> ok | {more, [term()]}.
+local_delete(_Tab, _Keys) -> not_loaded().
+
+-spec local_delete_objects(atom(), [tuple()]) -> ok | {more, [tuple()]}.
+local_delete_objects(_Tab, _Records) -> not_loaded().
+
 %% Asks the leader. The reply `{[alias | Tag], Answer}' comes through the alias.
 -spec ask(atom(), operation(), tuple(), tag()) -> wait.
 ask(_Tab, _Operation, _Record, _Tag) -> not_loaded().
@@ -172,6 +195,19 @@ digest(_Handle) -> not_loaded().
 %% For tests: has this server take itself for the leader, or not.
 -spec force_leader(handle(), boolean()) -> [effect()].
 force_leader(_Handle, _IsLeader) -> not_loaded().
+
+%% While a table is paused, writes of local callers come to the server as `{ferrets_detour, Tag, Operation, List}', operation
+%% one of `insert_many', `delete_many', `delete_objects'. The server does them after the pause, in their order, by the calls
+%% above (which are direct for it), has `Tag' answered, and calls `end_detour/1' for each. `done': as for `message/4'.
+-spec pause(handle(), boolean()) -> {done | more, [effect()]}.
+pause(_Handle, _IsPaused) -> not_loaded().
+
+-spec end_detour(handle()) -> [effect()].
+end_detour(_Handle) -> not_loaded().
+
+%% The answer to `conflict': a record of the same key; anything else has the newer of the two kept.
+-spec decide(handle(), Question :: pos_integer(), tuple() | newer) -> [effect()].
+decide(_Handle, _Question, _Record) -> not_loaded().
 
 not_loaded() ->
     erlang:nif_error(not_loaded).

@@ -69,6 +69,8 @@ settings(#{tombstone_ttl := TombstoneTtl, stall_timeout := StallTimeout, compare
         node => atom_to_binary(node()),
         tombstone_ttl_ms => TombstoneTtl,
         stall_timeout_ms => StallTimeout,
+        asks_conflicts => false,
+        drops_owned => false,
         compare_interval_ms => CompareInterval
     }.
 

@@ -38,6 +38,11 @@ impl Clock {
         self.last
     }
 
+    /// The last reading.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Takes note of another server's reading.
     pub fn observe(&mut self, reading: u64) {
         self.last = self.last.max(reading);

@@ -5,7 +5,6 @@
 //! each replica forgets them in its own time: replicas with different tombstones may well hold the same.
 
 use crate::store::{KeyHash, Kind, Stamp};
-use crate::sync::Depth;
 use crate::version::Incarnation;
 
 /// Buckets of a digest.
@@ -41,8 +40,8 @@ pub struct Sums {
 
 impl Sums {
     /// Whether these sums say that two replicas are alike.
-    pub fn agree(self, other: Sums, depth: Depth) -> bool {
-        self.records == other.records && (depth == Depth::Records || self.tombstones == other.tombstones)
+    pub fn agree(self, other: Sums, with_tombstones: bool) -> bool {
+        self.records == other.records && (!with_tombstones || self.tombstones == other.tombstones)
     }
 
     fn add(&mut self, kind: Kind, mixed: u64) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::conflict::QuestionId;
 use crate::leader::Operation;
 
 /// A server that replicates the same table, as its host numbers it. A number stands for one server process for ever.
@@ -77,6 +78,14 @@ pub enum Effect<W> {
         operation: Operation,
         /// The record, encoded.
         payload: Vec<u8>,
+    },
+    /// Ask the user what is to stand under a key: the record that is there, or this one of a peer's. The answer goes to
+    /// [`crate::replica::Replica::decide`].
+    AskConflict {
+        /// The question.
+        id: QuestionId,
+        /// The peer's record, encoded.
+        theirs: Vec<u8>,
     },
     /// From here on the peer gets all writes, and writes wait for it.
     LinkUp(Peer),

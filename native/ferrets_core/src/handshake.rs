@@ -7,11 +7,11 @@
 
 use crate::clock::Time;
 use crate::effect::{DownReason, Effect, Peer, Refusal};
-use crate::link::Link;
+use crate::link::{Greeted, Link};
 use crate::replica::{Progress, Replica};
 use crate::store::Store;
 use crate::stream;
-use crate::sync::Depth;
+use crate::sync::Scope;
 use crate::version::Writer;
 use crate::wire::{Head, Nonce, TableShape, PROTOCOL};
 
@@ -22,8 +22,8 @@ impl<W> Replica<W> {
             return;
         }
         let own = self.next_nonce();
-        self.links.insert(peer, Link::new(own));
-        effects.push(send(peer, &self.hello(own, 0)));
+        self.links.insert(peer, Link::new(own, self.clock.last()));
+        effects.push(send(peer, &self.hello(peer, own, 0)));
     }
 
     /// The peer is gone. Nobody waits for it any more. [`Progress::More`]: go on with [`Replica::work`].
@@ -36,7 +36,7 @@ impl<W> Replica<W> {
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
         self.take_down(peer, DownReason::Gone, effects);
-        self.serve(store, now, budget, effects)
+        self.work(store, now, budget, effects)
     }
 
     pub(crate) fn on_hello(&mut self, peer: Peer, greeting: Greeting, effects: &mut Vec<Effect<W>>) {
@@ -52,7 +52,7 @@ impl<W> Replica<W> {
                 // The answer to a Hello, after the peer's own Hello has brought the link up; or that Hello once more, from a
                 // peer that has not got the answer.
                 if let Some((own, _)) = known.filter(|_| greeting.echo == 0) {
-                    effects.push(send(peer, &self.hello(own, greeting.nonce)));
+                    effects.push(send(peer, &self.hello(peer, own, greeting.nonce)));
                 }
                 return;
             }
@@ -100,33 +100,43 @@ impl<W> Replica<W> {
     }
 
     fn bring_up(&mut self, peer: Peer, own: Nonce, greeting: Greeting, effects: &mut Vec<Effect<W>>) {
-        self.origins.intern(greeting.writer.incarnation, &greeting.writer.node);
-        let mut link = Link::new(own);
-        link.bring_up(greeting.nonce, greeting.writer, greeting.started_ms);
-        if greeting.echo == 0 {
-            effects.push(send(peer, &self.hello(own, greeting.nonce)));
+        let origin = self.origins.intern(greeting.writer.incarnation, &greeting.writer.node);
+        self.unfence(origin);
+        let since = self.links.get(&peer).map_or_else(|| self.clock.last(), |link| link.since());
+        let mut link = Link::new(own, since);
+        let Greeting { nonce, echo, writer, started_ms, asks_conflicts, clock, .. } = greeting;
+        self.clock.observe(clock);
+        link.bring_up(Greeted { nonce, writer, started_ms, asks_conflicts, clock });
+        self.links.insert(peer, link);
+        if echo == 0 {
+            effects.push(send(peer, &self.hello(peer, own, nonce)));
         }
         effects.push(Effect::LinkUp(peer));
+        self.tell_fenced(peer, nonce, effects);
         // A write that returns from now on is on every linked server, this one included: so the batch under way, which
         // left before the link came up, goes to it too.
-        if let (Some(batch), Some(up)) = (self.log.in_flight(), link.up_mut()) {
+        let up = self.links.get_mut(&peer).and_then(Link::up_mut);
+        if let (Some(batch), Some(up)) = (self.log.in_flight(), up) {
             effects.push(stream::send_batch(peer, up, batch));
         }
-        self.links.insert(peer, link);
-        self.want_pull(peer, Depth::Full, effects);
+        self.want_pull(peer, Scope::FULL, effects);
     }
 
     fn take_down(&mut self, peer: Peer, reason: DownReason, effects: &mut Vec<Effect<W>>) {
         self.unlink(peer, reason, effects);
         self.land_if_acknowledged(effects);
         // Its last batch may have come to some of us only.
-        self.want_pull_from_all(Depth::Full, effects);
+        self.want_pull_from_all(Scope::FULL, effects);
     }
 
     fn unlink(&mut self, peer: Peer, reason: DownReason, effects: &mut Vec<Effect<W>>) {
         let Some(link) = self.links.remove(&peer) else { return };
-        if link.up().is_some() {
+        if let Some(up) = link.up() {
             effects.push(Effect::LinkDown(peer, reason));
+            if matches!(reason, DownReason::Gone | DownReason::Stalled) {
+                let origin = self.origins.intern(up.writer.incarnation, &up.writer.node);
+                self.fence(origin, effects);
+            }
         }
         self.forget_pull(peer, effects);
         self.leader_lost(peer, effects);
@@ -145,7 +155,7 @@ impl<W> Replica<W> {
         }
     }
 
-    pub(crate) fn hello(&self, nonce: Nonce, echo: Nonce) -> Head {
+    pub(crate) fn hello(&self, peer: Peer, nonce: Nonce, echo: Nonce) -> Head {
         let writer = self.config.writer.clone();
         Head::Hello {
             protocol: PROTOCOL,
@@ -154,6 +164,9 @@ impl<W> Replica<W> {
             shape: self.config.shape,
             writer,
             started_ms: self.config.started_ms,
+            asks_conflicts: self.config.asks_conflicts,
+            // The same in every Hello of one link, so that both sides agree on what is older than it.
+            clock: self.links.get(&peer).map_or(0, |link| link.since()),
         }
     }
 }
@@ -166,6 +179,8 @@ pub(crate) struct Greeting {
     pub shape: TableShape,
     pub writer: Writer,
     pub started_ms: u64,
+    pub asks_conflicts: bool,
+    pub clock: u64,
 }
 
 /// A message that is a head alone.

@@ -1,10 +1,11 @@
 //! A message with entries, on its way into the store: merged in slices, so that no event takes long.
 
 use crate::clock::Time;
-use crate::effect::Peer;
+use crate::conflict::Rule;
+use crate::effect::{Effect, Peer};
 use crate::replica::{Progress, Replica};
 use crate::rules;
-use crate::store::{Stamp, Store, Verdict};
+use crate::store::{Kind, Stamp, Store, Verdict};
 use crate::version::Origin;
 use crate::wire::{Garbled, Nonce, Reader};
 
@@ -58,17 +59,32 @@ impl Incoming {
         store: &mut S,
         now: Time,
         budget: usize,
+        effects: &mut Vec<Effect<W>>,
     ) -> Result<Progress, Garbled> {
         let mut reader = Reader::new(self.entries.get(self.merged_bytes..).unwrap_or_default());
         let mut left = budget;
+        let is_pulled = matches!(self.then, Then::PullOn { .. });
         while let Some(entry) = reader.entry()? {
             let version = entry.version(&self.origins)?;
             replica.clock.observe(version.hlc);
+            let mut rule = Rule::Apply;
             let change = store
                 .merge_encoded(entry.kind, entry.payload, version, |current| {
-                    rules::newer_wins(&replica.origins, current, entry.kind, version)
+                    if replica.owned.is_fenced(version.origin) && entry.kind == Kind::Record {
+                        return Verdict::Keep;
+                    }
+                    if is_pulled {
+                        rule = replica.pull_rule(self.peer, current, entry.kind, version);
+                    }
+                    match rule {
+                        Rule::Apply => rules::newer_wins(&replica.origins, current, entry.kind, version),
+                        Rule::Leave | Rule::Ask => Verdict::Keep,
+                    }
                 })
                 .map_err(|_| Garbled)?;
+            if let (Rule::Ask, Some(before)) = (rule, change.before) {
+                replica.ask_conflict(self.peer, (before.version, version), entry.payload, effects);
+            }
             self.news |= change.verdict == Verdict::Replace && !replica.streams(version.origin);
             replica.merged(now, change, Stamp { version, kind: entry.kind }, 0);
             left = left.saturating_sub(1 + entry.payload.len() / BYTES_PER_UNIT);

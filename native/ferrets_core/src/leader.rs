@@ -70,6 +70,8 @@ struct Session<W> {
 pub(crate) struct Leadership<W> {
     /// For tests: overrides what the servers' ages say.
     pub forced: Option<bool>,
+    /// Nothing is asked or answered.
+    pub paused: bool,
     pending: VecDeque<(Question, W)>,
     in_flight: Option<(Peer, u64, VecDeque<W>)>,
     asked: u64,
@@ -83,6 +85,7 @@ impl<W> Default for Leadership<W> {
     fn default() -> Self {
         Leadership {
             forced: None,
+            paused: false,
             pending: VecDeque::new(),
             in_flight: None,
             asked: 0,
@@ -119,7 +122,7 @@ impl<W> Replica<W> {
     /// Sends what callers have asked to the leader.
     pub(crate) fn flush_questions(&mut self, effects: &mut Vec<Effect<W>>) {
         self.leadership.flush_requested = false;
-        if self.leadership.in_flight.is_some() || self.leadership.pending.is_empty() {
+        if self.leadership.paused || self.leadership.in_flight.is_some() || self.leadership.pending.is_empty() {
             return;
         }
         let leader = self.leader().and_then(|peer| Some((peer, self.links.get(&peer)?.up()?.theirs)));
@@ -251,7 +254,9 @@ impl<W> Replica<W> {
 
     /// Whether nothing is on its way to this server that was written before it was linked with the writer.
     fn is_settled(&self) -> bool {
-        self.pulls.is_idle() && self.links.values().all(|link| link.state() != LinkState::Syncing)
+        !self.leadership.paused
+            && self.pulls.is_idle()
+            && self.links.values().all(|link| link.state() != LinkState::Syncing)
     }
 
     fn answer<S: Store>(&mut self, store: &mut S, now: Time, question: &Question) -> Answer {
@@ -270,7 +275,7 @@ impl<W> Replica<W> {
             };
         }
         let linked = self.is_linked();
-        let batch = if linked { self.log.append(kind, version.hlc, payload) } else { 0 };
+        let batch = if linked { self.log_own(kind, version, payload) } else { 0 };
         self.merged(now, change, Stamp { version, kind }, batch);
         Answer::Inserted
     }

@@ -8,6 +8,7 @@
 //! Not here: Erlang terms, processes, user callbacks.
 
 pub mod clock;
+pub mod conflict;
 pub mod digest;
 pub mod effect;
 mod handshake;
@@ -15,6 +16,7 @@ mod inbox;
 pub mod leader;
 pub mod link;
 pub mod log;
+mod owned;
 pub mod replica;
 pub mod rules;
 pub mod store;

@@ -12,6 +12,7 @@ use crate::wire::Nonce;
 pub struct Link {
     /// The nonce chosen here: what comes in must bear it.
     pub own: Nonce,
+    since: u64,
     up: Option<Up>,
     /// The peer's, when it owes an answer to a `Hello` or a batch.
     pub silence: Silence,
@@ -26,6 +27,10 @@ pub struct Up {
     pub writer: Writer,
     /// When it started, by its own clock.
     pub started_ms: u64,
+    /// Whether it has a conflict handler.
+    pub asks_conflicts: bool,
+    /// The greater of the two clocks' readings when each sent its `Hello`: what either side writes on this link is newer.
+    pub since: u64,
     /// The last batch sent, counted from 1 on this link.
     pub sent: u64,
     /// The last batch acknowledged by the peer.
@@ -36,6 +41,21 @@ pub struct Up {
     pub pulled: bool,
     /// All that was here when the link came up is with the peer.
     pub served: bool,
+}
+
+/// What a peer says of itself.
+#[derive(Clone, Debug)]
+pub struct Greeted {
+    /// The nonce that it chose.
+    pub nonce: Nonce,
+    /// Who it is.
+    pub writer: Writer,
+    /// When it started, by its own clock.
+    pub started_ms: u64,
+    /// Whether it has a conflict handler.
+    pub asks_conflicts: bool,
+    /// The reading of its clock.
+    pub clock: u64,
 }
 
 /// How far a link has come.
@@ -50,14 +70,33 @@ pub enum LinkState {
 }
 
 impl Link {
-    /// An opening link.
-    pub fn new(own: Nonce) -> Self {
-        Link { own, up: None, silence: Silence::default() }
+    /// An opening link, begun when the own clock stood at `since`.
+    pub fn new(own: Nonce, since: u64) -> Self {
+        Link { own, since, up: None, silence: Silence::default() }
     }
 
     /// The other side's nonce is known: the link is up.
-    pub fn bring_up(&mut self, theirs: Nonce, writer: Writer, started_ms: u64) {
-        self.up = Some(Up { theirs, writer, started_ms, sent: 0, acked: 0, applied: 0, pulled: false, served: false });
+    pub fn bring_up(&mut self, peer: Greeted) {
+        let Greeted { nonce: theirs, writer, started_ms, asks_conflicts, clock } = peer;
+        let since = self.since.max(clock);
+        self.up = Some(Up {
+            theirs,
+            writer,
+            started_ms,
+            asks_conflicts,
+            since,
+            sent: 0,
+            acked: 0,
+            applied: 0,
+            pulled: false,
+            served: false,
+        });
+    }
+
+    /// What is written on this link is newer than this: the reading of the own clock when the link was begun, or, once it
+    /// is up, the greater of both sides'.
+    pub fn since(&self) -> u64 {
+        self.up.as_ref().map_or(self.since, |up| up.since)
     }
 
     /// What an up link has; none while it is opening.

@@ -8,8 +8,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::store::Kind;
-use crate::version::{Origins, Writer};
+use crate::version::Writer;
 use crate::wire;
+
+/// A batch has room for the entries of this many writers.
+const WRITERS_MAX: usize = 1024;
 
 /// A closed batch: the body of a [`wire::Head::Batch`] and the callers who wait for it.
 #[derive(Debug)]
@@ -26,11 +29,10 @@ pub struct Batch<W> {
 /// See the module.
 #[derive(Debug)]
 pub struct Log<W> {
-    /// What every body begins with: the list of writers, which is this table's own server alone.
-    preamble: Vec<u8>,
     batch_bytes_max: usize,
     open: Batch<W>,
-    open_body: Vec<u8>,
+    open_writers: Vec<Writer>,
+    open_entries: Vec<u8>,
     closed: VecDeque<Batch<W>>,
     in_flight: Option<Batch<W>>,
     completed: u64,
@@ -38,16 +40,13 @@ pub struct Log<W> {
 }
 
 impl<W> Log<W> {
-    /// An empty log of this writer, which closes a batch when it has reached so many bytes.
-    pub fn new(own: &Writer, batch_bytes_max: usize) -> Self {
-        let mut preamble = Vec::new();
-        wire::put_origins(&mut preamble, [own].into_iter());
-        let open_body = preamble.clone();
+    /// An empty log, which closes a batch when it has reached so many bytes.
+    pub fn new(batch_bytes_max: usize) -> Self {
         Log {
-            preamble,
             batch_bytes_max,
             open: empty_batch(1),
-            open_body,
+            open_writers: Vec::new(),
+            open_entries: Vec::new(),
             closed: VecDeque::new(),
             in_flight: None,
             completed: 0,
@@ -55,13 +54,18 @@ impl<W> Log<W> {
         }
     }
 
-    /// Adds an entry of the own server. Returns the number of its batch.
-    pub fn append(&mut self, kind: Kind, hlc: u64, payload: &[u8]) -> u64 {
-        if self.open_body.len() >= self.batch_bytes_max {
+    /// Adds an entry of this writer: mostly the own server, another for the deletion of a record as it was seen. Returns
+    /// the number of its batch.
+    pub fn append(&mut self, kind: Kind, writer: &Writer, hlc: u64, payload: &[u8]) -> u64 {
+        if self.open_entries.len() >= self.batch_bytes_max || self.open_writers.len() >= WRITERS_MAX {
             self.close();
         }
-        // The only writer in the preamble's list is this server itself.
-        wire::put_entry(&mut self.open_body, kind, Origins::OWN.0 as u16, hlc, |out| out.extend(payload));
+        let known = self.open_writers.iter().position(|known| known.incarnation == writer.incarnation);
+        let place = known.unwrap_or_else(|| {
+            self.open_writers.push(writer.clone());
+            self.open_writers.len() - 1
+        });
+        wire::put_entry(&mut self.open_entries, kind, place as u16, hlc, |out| out.extend(payload));
         self.open.entries += 1;
         self.open.number
     }
@@ -135,13 +139,18 @@ impl<W> Log<W> {
     pub fn backlog(&self) -> (u64, usize) {
         let batches = self.closed.iter().chain(&self.in_flight);
         let (entries, bytes) = batches.fold((0, 0), |(e, b), batch| (e + batch.entries, b + batch.body.len()));
-        (entries + self.open.entries, bytes + self.open_body.len() - self.preamble.len())
+        (entries + self.open.entries, bytes + self.open_entries.len())
     }
 
     fn close(&mut self) {
         let next = empty_batch(self.open.number + 1);
         let mut batch = std::mem::replace(&mut self.open, next);
-        batch.body = Arc::new(std::mem::replace(&mut self.open_body, self.preamble.clone()));
+        let mut body = Vec::with_capacity(self.open_entries.len() + 64);
+        wire::put_origins(&mut body, self.open_writers.iter());
+        body.extend(&self.open_entries);
+        self.open_writers.clear();
+        self.open_entries.clear();
+        batch.body = Arc::new(body);
         self.closed.push_back(batch);
     }
 }
@@ -155,19 +164,23 @@ mod tests {
     use super::*;
 
     fn log() -> Log<u8> {
-        Log::new(&Writer { incarnation: 1, node: b"n".to_vec() }, 1024)
+        Log::new(1024)
+    }
+
+    fn append(log: &mut Log<u8>, hlc: u64, payload: &[u8]) {
+        log.append(Kind::Record, &Writer { incarnation: 1, node: b"n".to_vec() }, hlc, payload);
     }
 
     #[test]
     fn one_flush_is_asked_for_until_it_takes_off() {
         let mut log = log();
         assert!(!log.request_flush(), "nothing to flush");
-        log.append(Kind::Record, 1, b"x");
+        append(&mut log, 1, b"x");
         assert!(log.request_flush());
-        log.append(Kind::Record, 2, b"y");
+        append(&mut log, 2, b"y");
         assert!(!log.request_flush());
         assert_eq!(log.take_off().map(|(batch, fresh)| (batch.entries, fresh)), Some((2, true)));
-        log.append(Kind::Record, 3, b"z");
+        append(&mut log, 3, b"z");
         assert!(!log.request_flush(), "the acknowledgement of the batch in flight will flush");
         assert_eq!(log.take_off().map(|(batch, fresh)| (batch.number, fresh)), Some((1, false)));
     }
@@ -176,11 +189,11 @@ mod tests {
     fn a_waiter_is_served_with_the_batch_of_its_last_entry() {
         let mut log = log();
         assert_eq!(log.wait(9), Some(9), "nothing to wait for");
-        log.append(Kind::Record, 1, b"x");
+        append(&mut log, 1, b"x");
         assert_eq!(log.wait(1), None);
         log.take_off();
         assert_eq!(log.wait(2), None, "waits for the batch in flight");
-        log.append(Kind::Record, 2, b"y");
+        append(&mut log, 2, b"y");
         assert_eq!(log.wait(3), None);
         assert_eq!(log.land(), vec![1, 2]);
         log.take_off();
@@ -194,7 +207,7 @@ mod tests {
         let mut log = log();
         let half = vec![0; 512];
         for hlc in 0..5 {
-            log.append(Kind::Record, hlc, &half);
+            append(&mut log, hlc, &half);
         }
         let mut sizes = Vec::new();
         while let Some((batch, true)) = log.take_off() {

@@ -16,12 +16,14 @@
 use std::collections::BTreeMap;
 
 use crate::clock::{Clock, Time};
+use crate::conflict::Conflicts;
 use crate::digest::{scramble, Digest};
 use crate::effect::{Effect, Peer};
 use crate::inbox::Incoming;
 use crate::leader::Leadership;
 use crate::link::{Link, LinkState};
 use crate::log::Log;
+use crate::owned::Owned;
 use crate::rules;
 use crate::store::{Change, Kind, Stamp, Store, Verdict};
 use crate::sync::Pulls;
@@ -44,6 +46,10 @@ pub struct Config {
     pub stall_timeout_ms: u64,
     /// Digests are compared with all peers so often, besides all other occasions.
     pub compare_interval_ms: u64,
+    /// Whether the host has a conflict handler.
+    pub asks_conflicts: bool,
+    /// Whether rows of a lost server are dropped.
+    pub drops_owned: bool,
     /// How large messages grow.
     pub limits: Limits,
 }
@@ -74,6 +80,9 @@ pub struct Write<'a, S: Store> {
     pub item: S::Item<'a>,
     /// The same, encoded for peers.
     pub payload: Option<Vec<u8>>,
+    /// For the deletion of one record in the version that was seen: that version, which the tombstone then bears. A newer
+    /// write to the key, wherever it is, survives it.
+    pub observed: Option<Version>,
 }
 
 /// What became of local writes.
@@ -123,6 +132,8 @@ pub struct Status {
     pub log_bytes: usize,
     /// Deadlines of tombstones.
     pub tombstones: usize,
+    /// Conflicts that the host has not decided.
+    pub conflicts: usize,
     /// Pulls under way or waiting.
     pub pulls: usize,
     /// The links.
@@ -142,6 +153,8 @@ pub struct Replica<W> {
     pub(crate) incoming: Option<Incoming>,
     pub(crate) tombstones: Tombstones,
     pub(crate) leadership: Leadership<W>,
+    pub(crate) conflicts: Conflicts,
+    pub(crate) owned: Owned,
     pub(crate) compare_at_ms: Option<u64>,
     links_made: u64,
 }
@@ -154,12 +167,14 @@ impl<W> Replica<W> {
             digest: Digest::new(),
             origins: Origins::new(config.writer.clone()),
             links: BTreeMap::new(),
-            log: Log::new(&config.writer, config.limits.batch_bytes_max),
+            log: Log::new(config.limits.batch_bytes_max),
             pulls: Pulls::default(),
             incoming: None,
             tombstones: Tombstones::new(config.tombstone_ttl_ms),
             compare_at_ms: None,
             leadership: Leadership::default(),
+            conflicts: Conflicts::default(),
+            owned: Owned::default(),
             links_made: 0,
             config,
         }
@@ -192,19 +207,8 @@ impl<W> Replica<W> {
         waiter: Option<W>,
     ) -> Written {
         let linked = self.is_linked();
-        for Write { kind, item, payload } in writes {
-            let version = Version { hlc: self.clock.tick(now), origin: Origins::OWN };
-            let change =
-                store.merge(kind, item, version, |current| rules::newer_wins(&self.origins, current, kind, version));
-            let batch = match payload {
-                Some(payload) if linked => self.log.append(kind, version.hlc, &payload),
-                Some(_) => 0,
-                None => {
-                    assert!(!linked, "a write without its payload would be lost on every peer");
-                    0
-                }
-            };
-            self.merged(now, change, Stamp { version, kind }, batch);
+        for write in writes {
+            self.apply(store, now, write, linked);
         }
         if !linked {
             return Written::Done;
@@ -214,6 +218,42 @@ impl<W> Replica<W> {
             Some(Some(_)) => Written::Done,
             Some(None) | None => Written::Logged { flush: self.log.request_flush() },
         }
+    }
+
+    /// Writes to this replica alone. No peer is told; what a deletion removes is remembered in the version that it had, so
+    /// that no peer's copy of it comes back.
+    pub fn write_local<'a, S: Store>(
+        &mut self,
+        store: &mut S,
+        now: Time,
+        writes: impl IntoIterator<Item = Write<'a, S>>,
+    ) {
+        for write in writes {
+            self.apply(store, now, write, false);
+        }
+    }
+
+    fn apply<S: Store>(&mut self, store: &mut S, now: Time, write: Write<'_, S>, is_logged: bool) {
+        let Write { kind, item, payload, observed } = write;
+        let own = Version { hlc: self.clock.tick(now), origin: Origins::OWN };
+        let version = observed.unwrap_or(own);
+        let rule = |current| rules::newer_wins(&self.origins, current, kind, version);
+        let change = store.merge(kind, item, version, rule);
+        let batch = match payload {
+            Some(payload) if is_logged => self.log_own(kind, version, &payload),
+            Some(_) => 0,
+            None => {
+                assert!(!is_logged, "a write without its payload would be lost on every peer");
+                0
+            }
+        };
+        self.merged(now, change, Stamp { version, kind }, batch);
+    }
+
+    /// While a table is paused its server asks the leader nothing, and as a leader answers nothing. The host holds back the
+    /// writes of its callers.
+    pub fn pause(&mut self, is_paused: bool) {
+        self.leadership.paused = is_paused;
     }
 
     /// The waiter comes back once every linked peer has all that was written here until now: at once, if that is so.
@@ -232,9 +272,16 @@ impl<W> Replica<W> {
             log_entries,
             log_bytes,
             tombstones: self.tombstones.count(),
+            conflicts: self.conflicts.count(),
             pulls: self.pulls.count(),
             peers: self.links.iter().map(|(peer, link)| peer_status(*peer, link)).collect(),
         }
+    }
+
+    /// Appends a write to the log. Returns the number of its batch.
+    pub(crate) fn log_own(&mut self, kind: Kind, version: Version, payload: &[u8]) -> u64 {
+        let writer = self.origins.get(version.origin).unwrap_or(&self.config.writer);
+        self.log.append(kind, writer, version.hlc, payload)
     }
 
     /// Keeps the books on what the store has done.

@@ -4,7 +4,7 @@
 //! implements [`Store`] over term arenas, the simulation over a `BTreeMap`. A store is driven by one writer at a
 //! time (`&mut self`); that it may have any number of concurrent readers is its own affair.
 
-use crate::version::Version;
+use crate::version::{Origin, Version};
 
 /// Hash of a key: the same on every node for keys that the table's type holds equal.
 pub type KeyHash = u32;
@@ -107,6 +107,17 @@ pub trait Store {
     /// Returns the hash to resume from, `None` at the end. An entry that is there from a scan's first call to its last
     /// is shown exactly once, whatever is written in between.
     fn scan(&mut self, from: KeyHash, visit: &mut dyn FnMut(&dyn Entry) -> Flow) -> Option<KeyHash>;
+
+    /// Drops records whose writer `is_owned`, without a trace, and shows their hash and stamp to `dropped`. Looks at about
+    /// `budget` entries, from the beginning if `from_start`, else where the last call ended. Returns whether there are
+    /// more. A record that is there from the first call to the last is looked at.
+    fn drop_owned(
+        &mut self,
+        from_start: bool,
+        is_owned: &dyn Fn(Origin) -> bool,
+        budget: usize,
+        dropped: &mut dyn FnMut(KeyHash, Stamp),
+    ) -> bool;
 
     /// Removes the tombstone with this hash and version, if it still stands. Returns whether it did.
     fn forget(&mut self, hash: KeyHash, version: Version) -> bool;

@@ -62,8 +62,8 @@ impl<W> Replica<W> {
             return Progress::Done;
         };
         match head {
-            Head::Hello { protocol, nonce, echo, shape, writer, started_ms } => {
-                let greeting = Greeting { protocol, nonce, echo, shape, writer, started_ms };
+            Head::Hello { protocol, nonce, echo, shape, writer, started_ms, asks_conflicts, clock } => {
+                let greeting = Greeting { protocol, nonce, echo, shape, writer, started_ms, asks_conflicts, clock };
                 self.on_hello(peer, greeting, effects);
             }
             Head::Refuse { nonce, reason } => self.on_refuse(peer, nonce, reason, effects),
@@ -73,7 +73,7 @@ impl<W> Replica<W> {
                 return self.on_chunk(store, now, (peer, link, next), body, budget, effects);
             }
             Head::Ack { link, seq } => self.on_ack(peer, link, seq, effects),
-            Head::Compare { link, total, depth } => self.on_compare((peer, link), total, depth, effects),
+            Head::Compare { link, total, scope } => self.on_compare((peer, link), total, scope, effects),
             Head::Equal { link } => self.on_equal(peer, link, effects),
             Head::Sums { link } => self.on_sums(store, (peer, link), body, effects),
             Head::Pull { link, from, to } => self.on_pull(store, (peer, link), (from, to), body, effects),
@@ -83,9 +83,14 @@ impl<W> Replica<W> {
                     self.abandon(peer, DownReason::Malformed, effects);
                 }
             }
+            Head::Lost { link } => {
+                if self.on_lost((peer, link), body, effects).is_err() {
+                    self.abandon(peer, DownReason::Malformed, effects);
+                }
+            }
             Head::Answers { link, seq } => self.on_answers((peer, link, seq), body, effects),
         }
-        self.serve(store, now, budget, effects)
+        self.work(store, now, budget, effects)
     }
 
     /// Goes on with what was not finished.
@@ -97,7 +102,7 @@ impl<W> Replica<W> {
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
         if let Some(mut incoming) = self.incoming.take() {
-            match incoming.merge(self, store, now, budget) {
+            match incoming.merge(self, store, now, budget, effects) {
                 Ok(Progress::More) => {
                     self.incoming = Some(incoming);
                     return Progress::More;
@@ -105,6 +110,9 @@ impl<W> Replica<W> {
                 Ok(Progress::Done) => self.finish(&incoming, effects),
                 Err(_) => self.abandon(incoming.peer, DownReason::Malformed, effects),
             }
+        }
+        if self.sweep_owned(store, budget) == Progress::More {
+            return Progress::More;
         }
         self.serve(store, now, budget, effects)
     }
@@ -188,6 +196,7 @@ impl<W> Replica<W> {
                 effects.push(Effect::Reply(waiters));
             }
             self.give_answers(effects);
+            self.settle_pull(effects);
         }
         everywhere
     }

@@ -6,7 +6,7 @@
 //! A pull compares digests, then fetches the buckets that differ, chunk by chunk in ascending order of hash:
 //!
 //! 1. `Compare` brings the puller's total; the answer is `Equal`, or `Sums`: the sum of each bucket that is not empty. The
-//!    side that finds itself unlike the other wants to pull from it, too.
+//!    side that finds itself unlike the other wants to pull from it, too, if it is asked to.
 //! 2. `Pull` names the buckets that differ, and the versions that the puller has in the next stretch of them; the answer is
 //!    a `Chunk` of the entries in that stretch which the puller has not.
 //! 3. `Pulled` says that this was all.
@@ -33,20 +33,32 @@ use crate::wire::{self, Garbled, Head, Nonce, Reader};
 /// Entries that a puller has already.
 type Noted = HashSet<(KeyHash, Version, Kind)>;
 
-/// What two replicas have to have in common to be alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Depth {
-    /// The records. For the comparison now and then: tombstones come and go in each replica's own time, and if they were
-    /// compared as well, those forgotten here would be fetched again from there, and the other way round, for ever.
-    Records,
-    /// The tombstones as well.
-    Full,
+/// How much a pull looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Whether replicas that differ in tombstones only are to be made alike.
+    pub tombstones: bool,
+    /// Whether the peer is to pull as well, if the two differ. A pull that has this reason does not ask for another.
+    pub mutual: bool,
+}
+
+impl Scope {
+    /// For every occasion on which something may be missing.
+    pub const FULL: Scope = Scope { tombstones: true, mutual: true };
+
+    /// For the comparison now and then: tombstones come and go in each replica's own time, and if they were compared as
+    /// well, those forgotten here would be fetched again from there, and the other way round, for ever.
+    pub const RECORDS: Scope = Scope { tombstones: false, mutual: true };
+
+    fn and(self, other: Scope) -> Scope {
+        Scope { tombstones: self.tombstones || other.tombstones, mutual: self.mutual || other.mutual }
+    }
 }
 
 /// The peers to pull from, the present one first.
 #[derive(Debug, Default)]
 pub(crate) struct Pulls {
-    queue: VecDeque<(Peer, Depth)>,
+    queue: VecDeque<(Peer, Scope)>,
     stage: Stage,
     silence: Silence,
     /// The present pull has brought writes of a server that is not linked.
@@ -58,9 +70,11 @@ enum Stage {
     #[default]
     Idle,
     /// `Compare` is out.
-    Comparing { depth: Depth },
+    Comparing { scope: Scope },
     /// `Pull` is out, for the stretch that ends before `to`.
     Fetching { wanted: BucketSet, to: Option<KeyHash> },
+    /// All is here; what was asked of the host is not decided yet, or its answers have not landed.
+    Settling { until: Option<u64> },
 }
 
 impl Pulls {
@@ -76,7 +90,8 @@ impl Pulls {
 
     /// For how long the present pull's peer has not answered.
     pub fn silence_ms(&mut self, now_ms: u64) -> u64 {
-        self.silence.length_ms(now_ms, !matches!(self.stage, Stage::Idle))
+        let owed = matches!(self.stage, Stage::Comparing { .. } | Stage::Fetching { .. });
+        self.silence.length_ms(now_ms, owed)
     }
 
     /// Whether the present pull is from this peer.
@@ -87,21 +102,21 @@ impl Pulls {
 
 impl<W> Replica<W> {
     /// The peer may have what is missing here.
-    pub(crate) fn want_pull(&mut self, peer: Peer, depth: Depth, effects: &mut Vec<Effect<W>>) {
+    pub(crate) fn want_pull(&mut self, peer: Peer, scope: Scope, effects: &mut Vec<Effect<W>>) {
         // The first in the queue has begun already, before there was this reason for it; unless it is about to.
         let begun = usize::from(!matches!(self.pulls.stage, Stage::Idle));
         match self.pulls.queue.iter_mut().skip(begun).find(|(queued, _)| *queued == peer) {
-            Some((_, queued)) => *queued = depth.max(*queued),
-            None => self.pulls.queue.push_back((peer, depth)),
+            Some((_, queued)) => *queued = scope.and(*queued),
+            None => self.pulls.queue.push_back((peer, scope)),
         }
         self.start_pull(effects);
     }
 
     /// What is here may not be with others, or the other way round, and no stream will bring it.
-    pub(crate) fn want_pull_from_all(&mut self, depth: Depth, effects: &mut Vec<Effect<W>>) {
+    pub(crate) fn want_pull_from_all(&mut self, scope: Scope, effects: &mut Vec<Effect<W>>) {
         let linked = self.links.iter().filter(|(_, link)| link.up().is_some()).map(|(peer, _)| *peer);
         for peer in linked.collect::<Vec<Peer>>() {
-            self.want_pull(peer, depth, effects);
+            self.want_pull(peer, scope, effects);
         }
     }
 
@@ -112,7 +127,7 @@ impl<W> Replica<W> {
         if running {
             self.pulls.stage = Stage::Idle;
             if std::mem::take(&mut self.pulls.news) {
-                self.want_pull_from_all(Depth::Full, effects);
+                self.want_pull_from_all(Scope::FULL, effects);
             }
             self.start_pull(effects);
         }
@@ -122,10 +137,10 @@ impl<W> Replica<W> {
         if !matches!(self.pulls.stage, Stage::Idle) {
             return;
         }
-        let Some((peer, depth)) = self.pulls.queue.front().copied() else { return };
+        let Some((peer, scope)) = self.pulls.queue.front().copied() else { return };
         let Some(up) = self.links.get(&peer).and_then(|link| link.up()) else { return };
-        effects.push(send(peer, &Head::Compare { link: up.theirs, total: self.digest.total(), depth }));
-        self.pulls.stage = Stage::Comparing { depth };
+        effects.push(send(peer, &Head::Compare { link: up.theirs, total: self.digest.total(), scope }));
+        self.pulls.stage = Stage::Comparing { scope };
         self.pulls.silence.end();
     }
 
@@ -133,11 +148,11 @@ impl<W> Replica<W> {
         &mut self,
         (peer, link): (Peer, Nonce),
         total: Sums,
-        depth: Depth,
+        scope: Scope,
         effects: &mut Vec<Effect<W>>,
     ) {
         let Some(theirs) = self.current(peer, link).map(|up| up.theirs) else { return };
-        if total.agree(self.digest.total(), depth) {
+        if total.agree(self.digest.total(), scope.tombstones) {
             effects.push(send(peer, &Head::Equal { link: theirs }));
             return;
         }
@@ -145,7 +160,9 @@ impl<W> Replica<W> {
         wire::put_sums(&mut body, self.digest.sums());
         let head = Head::Sums { link: theirs }.encode();
         effects.push(Effect::Send { peer, head, body: Arc::new(body) });
-        self.want_pull(peer, depth, effects);
+        if scope.mutual {
+            self.want_pull(peer, Scope { mutual: false, ..scope }, effects);
+        }
     }
 
     pub(crate) fn on_equal(&mut self, peer: Peer, link: Nonce, effects: &mut Vec<Effect<W>>) {
@@ -164,14 +181,14 @@ impl<W> Replica<W> {
         if self.current(peer, link).is_none() || !self.pulls.is_with(peer) {
             return;
         }
-        let Stage::Comparing { depth } = self.pulls.stage else { return };
+        let Stage::Comparing { scope } = self.pulls.stage else { return };
         let Ok(sums) = Reader::new(body).sums() else {
             self.abandon(peer, DownReason::Malformed, effects);
             return;
         };
         let mut wanted = BucketSet::new();
         for (bucket, sums) in sums {
-            if !self.digest.bucket(bucket).agree(sums, depth) {
+            if !self.digest.bucket(bucket).agree(sums, scope.tombstones) {
                 wanted.insert(bucket);
             }
         }
@@ -254,7 +271,8 @@ impl<W> Replica<W> {
         if self.current(peer, link).is_none() || !self.pulls.is_with(peer) {
             return Progress::Done;
         }
-        let Stage::Fetching { wanted, to } = std::mem::take(&mut self.pulls.stage) else { return Progress::Done };
+        let Stage::Fetching { wanted, to } = &mut self.pulls.stage else { return Progress::Done };
+        let (wanted, to) = (std::mem::take(wanted), *to);
         let rest = next.or(to).and_then(|from| first_wanted(&wanted, from));
         match rest {
             Some(from) => self.fetch(store, peer, wanted, Some(from), effects),
@@ -270,6 +288,31 @@ impl<W> Replica<W> {
         }
         self.pulls.news |= news;
         if last {
+            self.settle(peer, effects);
+        }
+    }
+
+    /// All chunks are merged. The pull is over when what it has asked the host is decided, and everywhere.
+    fn settle(&mut self, peer: Peer, effects: &mut Vec<Effect<W>>) {
+        if self.config.asks_conflicts {
+            self.pulls.stage = Stage::Settling { until: None };
+            self.settle_pull(effects);
+        } else {
+            self.end_pull(peer, effects);
+        }
+    }
+
+    /// A question has been decided, or a batch has landed.
+    pub(crate) fn settle_pull(&mut self, effects: &mut Vec<Effect<W>>) {
+        let (Some((peer, _)), Stage::Settling { until }) = (self.pulls.queue.front().copied(), &mut self.pulls.stage)
+        else {
+            return;
+        };
+        if self.conflicts.concern(peer) {
+            return;
+        }
+        let last_number = self.log.last_number();
+        if *until.get_or_insert(last_number) <= self.log.completed() {
             self.end_pull(peer, effects);
         }
     }
@@ -287,7 +330,7 @@ impl<W> Replica<W> {
             announce(peer, before, link.state(), effects);
         }
         if std::mem::take(&mut self.pulls.news) {
-            self.want_pull_from_all(Depth::Full, effects);
+            self.want_pull_from_all(Scope::FULL, effects);
         }
         self.start_pull(effects);
     }

@@ -6,7 +6,7 @@ use crate::handshake::send;
 use crate::link::LinkState;
 use crate::replica::{Progress, Replica};
 use crate::store::{Kind, Stamp, Store};
-use crate::sync::Depth;
+use crate::sync::Scope;
 
 /// A `Hello` that has not been answered is said again after so long.
 const HELLO_AGAIN_MS: u64 = 5_000;
@@ -23,7 +23,7 @@ impl<W> Replica<W> {
     ) -> Progress {
         self.watch_links(now, effects);
         self.compare_if_due(now, effects);
-        match self.serve(store, now, budget, effects) {
+        match self.work(store, now, budget, effects) {
             Progress::More => Progress::More,
             Progress::Done => self.forget_tombstones(store, now, budget),
         }
@@ -41,7 +41,7 @@ impl<W> Replica<W> {
             if link.up().is_none() && silence_ms >= HELLO_AGAIN_MS {
                 link.silence.end();
                 let own = link.own;
-                effects.push(send(peer, &self.hello(own, 0)));
+                effects.push(send(peer, &self.hello(peer, own, 0)));
             } else if link.up().is_some() && (stalls_pull || silence_ms >= self.config.stall_timeout_ms) {
                 self.abandon(peer, DownReason::Stalled, effects);
             }
@@ -53,7 +53,7 @@ impl<W> Replica<W> {
         let next_ms = now.ms().saturating_add(self.config.compare_interval_ms);
         if now.ms() >= *self.compare_at_ms.get_or_insert(next_ms) {
             self.compare_at_ms = Some(next_ms);
-            self.want_pull_from_all(Depth::Records, effects);
+            self.want_pull_from_all(Scope::RECORDS, effects);
         }
     }
 

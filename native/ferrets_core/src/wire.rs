@@ -17,7 +17,7 @@
 use crate::digest::{Bucket, BucketSet, Sums, BUCKET_SET_BYTES};
 use crate::effect::Refusal;
 use crate::store::{KeyHash, Kind};
-use crate::sync::Depth;
+use crate::sync::Scope;
 use crate::version::{Incarnation, Version, Writer};
 
 /// The version of this protocol. Servers link only with their like.
@@ -52,6 +52,10 @@ pub enum Head {
         writer: Writer,
         /// When the sender started, by its own clock.
         started_ms: u64,
+        /// Whether the sender has a conflict handler.
+        asks_conflicts: bool,
+        /// The reading of the sender's clock.
+        clock: u64,
     },
     /// The answer to a `Hello` with which there can be no link.
     Refuse {
@@ -80,8 +84,8 @@ pub enum Head {
         link: Nonce,
         /// The total of the sender's digest.
         total: Sums,
-        /// What of it counts.
-        depth: Depth,
+        /// What of it counts, and whether the receiver is to pull as well.
+        scope: Scope,
     },
     /// The answer to a `Compare`: it is.
     Equal {
@@ -119,6 +123,11 @@ pub enum Head {
         /// Receiver's nonce.
         link: Nonce,
     },
+    /// The sender has lost the servers in the body, and fenced what they wrote.
+    Lost {
+        /// Receiver's nonce.
+        link: Nonce,
+    },
     /// Leader operations of the sender's callers; the body has the questions.
     Ask {
         /// Receiver's nonce.
@@ -146,7 +155,7 @@ impl Head {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(32);
         match self {
-            Head::Hello { protocol, nonce, echo, shape, writer, started_ms } => {
+            Head::Hello { protocol, nonce, echo, shape, writer, started_ms, asks_conflicts, clock } => {
                 // The version comes first and stays there, so that any version can be told from any other.
                 out.push(1);
                 out.extend(protocol.to_le_bytes());
@@ -156,6 +165,8 @@ impl Head {
                 out.extend(shape.keypos.to_le_bytes());
                 put_writer(&mut out, writer);
                 out.extend(started_ms.to_le_bytes());
+                out.push(u8::from(*asks_conflicts));
+                out.extend(clock.to_le_bytes());
             }
             Head::Refuse { nonce, reason } => {
                 out.push(2);
@@ -164,10 +175,10 @@ impl Head {
             }
             Head::Batch { link, seq } => put_pair(&mut out, 3, *link, *seq),
             Head::Ack { link, seq } => put_pair(&mut out, 4, *link, *seq),
-            Head::Compare { link, total, depth } => {
+            Head::Compare { link, total, scope } => {
                 put_pair(&mut out, 5, *link, total.records);
                 out.extend(total.tombstones.to_le_bytes());
-                out.push(u8::from(*depth == Depth::Full));
+                out.push(u8::from(scope.tombstones) | u8::from(scope.mutual) << 1);
             }
             Head::Equal { link } => put_link(&mut out, 6, *link),
             Head::Sums { link } => put_link(&mut out, 7, *link),
@@ -187,6 +198,7 @@ impl Head {
                 out.extend(members.to_le_bytes());
             }
             Head::Answers { link, seq } => put_pair(&mut out, 13, *link, *seq),
+            Head::Lost { link } => put_link(&mut out, 14, *link),
         }
         out
     }
@@ -203,7 +215,7 @@ impl Head {
             2 => Head::Refuse { nonce: reader.u64()?, reason: refusal_of(reader.u8()?)? },
             3 => Head::Batch { link: reader.u64()?, seq: reader.u64()? },
             4 => Head::Ack { link: reader.u64()?, seq: reader.u64()? },
-            5 => Head::Compare { link: reader.u64()?, total: reader.bucket_sums()?, depth: reader.depth()? },
+            5 => Head::Compare { link: reader.u64()?, total: reader.bucket_sums()?, scope: reader.scope()? },
             6 => Head::Equal { link: reader.u64()? },
             7 => Head::Sums { link: reader.u64()? },
             8 => Head::Pull { link: reader.u64()?, from: reader.u32()?, to: reader.option()? },
@@ -212,6 +224,7 @@ impl Head {
             11 => Head::Drop { link: reader.u64()? },
             12 => Head::Ask { link: reader.u64()?, seq: reader.u64()?, members: reader.u64()? },
             13 => Head::Answers { link: reader.u64()?, seq: reader.u64()? },
+            14 => Head::Lost { link: reader.u64()? },
             _ => return Err(Garbled),
         };
         reader.end().map(|()| head)
@@ -223,13 +236,24 @@ impl Head {
         if protocol != PROTOCOL {
             let shape = TableShape { table_type: 0, keypos: 0 };
             let writer = Writer { incarnation: 0, node: Vec::new() };
-            return Ok(Head::Hello { protocol, nonce, echo: 0, shape, writer, started_ms: 0 });
+            return Ok(Head::Hello {
+                protocol,
+                nonce,
+                echo: 0,
+                shape,
+                writer,
+                started_ms: 0,
+                asks_conflicts: false,
+                clock: 0,
+            });
         }
         let echo = reader.u64()?;
         let shape = TableShape { table_type: reader.u8()?, keypos: reader.u32()? };
         let writer = reader.writer()?;
         let started_ms = reader.u64()?;
-        reader.end().map(|()| Head::Hello { protocol, nonce, echo, shape, writer, started_ms })
+        let asks_conflicts = reader.u8()? != 0;
+        let clock = reader.u64()?;
+        reader.end().map(|()| Head::Hello { protocol, nonce, echo, shape, writer, started_ms, asks_conflicts, clock })
     }
 }
 
@@ -437,8 +461,9 @@ impl<'a> Reader<'a> {
         Ok(Sums { records: self.u64()?, tombstones: self.u64()? })
     }
 
-    fn depth(&mut self) -> Result<Depth, Garbled> {
-        Ok(if self.u8()? == 0 { Depth::Records } else { Depth::Full })
+    fn scope(&mut self) -> Result<Scope, Garbled> {
+        let bits = self.u8()?;
+        Ok(Scope { tombstones: bits & 1 != 0, mutual: bits & 2 != 0 })
     }
 
     fn option(&mut self) -> Result<Option<KeyHash>, Garbled> {
@@ -496,11 +521,20 @@ mod tests {
         let writer = Writer { incarnation: 9, node: b"a@b".to_vec() };
         let shape = TableShape { table_type: 2, keypos: 3 };
         vec![
-            Head::Hello { protocol: PROTOCOL, nonce: 1, echo: 2, shape, writer, started_ms: 3 },
+            Head::Hello {
+                protocol: PROTOCOL,
+                nonce: 1,
+                echo: 2,
+                shape,
+                writer,
+                started_ms: 3,
+                asks_conflicts: true,
+                clock: 4,
+            },
             Head::Refuse { nonce: 4, reason: Refusal::KeyPosition },
             Head::Batch { link: 5, seq: 6 },
             Head::Ack { link: 5, seq: 6 },
-            Head::Compare { link: 5, total: Sums { records: 6, tombstones: 7 }, depth: Depth::Full },
+            Head::Compare { link: 5, total: Sums { records: 6, tombstones: 7 }, scope: Scope::FULL },
             Head::Equal { link: 5 },
             Head::Sums { link: 5 },
             Head::Pull { link: 5, from: 7, to: Some(9) },
@@ -511,6 +545,7 @@ mod tests {
             Head::Drop { link: 5 },
             Head::Ask { link: 5, seq: 6, members: 7 },
             Head::Answers { link: 5, seq: 6 },
+            Head::Lost { link: 5 },
         ]
     }
 

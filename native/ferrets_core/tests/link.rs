@@ -32,6 +32,8 @@ impl Host {
             tombstone_ttl_ms: 1000,
             stall_timeout_ms: 10_000,
             compare_interval_ms: u64::MAX,
+            asks_conflicts: false,
+            drops_owned: false,
             limits: Limits::default(),
         };
         Host { replica: Replica::new(config), store: MapStore::default() }
@@ -70,14 +72,14 @@ impl Host {
 
     fn write(&mut self, waiter: u32) -> Written {
         let payload = self.replica.is_linked().then(|| encode(1, 2));
-        let write = Write { kind: Kind::Record, item: (1, 2), payload };
+        let write = Write { kind: Kind::Record, item: (1, 2), payload, observed: None };
         self.replica.write(&mut self.store, NOW, [write], Some(waiter))
     }
 }
 
 fn hello(protocol: u16, shape: TableShape) -> Head {
     let writer = Writer { incarnation: 5, node: b"there".to_vec() };
-    Head::Hello { protocol, nonce: NONCE, echo: 0, shape, writer, started_ms: 2 }
+    Head::Hello { protocol, nonce: NONCE, echo: 0, shape, writer, started_ms: 2, asks_conflicts: false, clock: 0 }
 }
 
 fn heads(effects: &[Effect<u32>]) -> Vec<Head> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ferrets_core::effect::{Answer, DownReason, Effect, Refusal};
 use ferrets_core::leader::Operation;
+use ferrets_core::store::Store;
 use rustler::{Encoder, Env, NewBinary, Term};
 
 use crate::beam::term::list;
@@ -12,7 +13,7 @@ use crate::tags::Tag;
 
 mod atoms {
     rustler::atoms! {
-        send, reply, answer, wrong_leader, link_up, link_down, refused, synced,
+        send, reply, answer, conflict, wrong_leader, link_up, link_down, refused, synced,
         gone, gap, stalled, dropped_by_peer, relinked, malformed,
         protocol_version, table_type, keypos,
         inserted, present, found, leader_lost,
@@ -39,6 +40,10 @@ pub fn encode_each<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects, term
             }
             Effect::Answer(tag, answer) => {
                 (atoms::answer(), engine.tags.take(env, tag), leader_answer(env, answer)).encode(env)
+            }
+            Effect::AskConflict { id, theirs } => {
+                let ours = engine.writer.lookup_encoded(&theirs).unwrap_or_default();
+                (atoms::conflict(), id, binary(env, &ours), binary(env, &theirs)).encode(env)
             }
             Effect::WrongLeader { from, operation, payload } => {
                 let from = from.map_or_else(|| atoms::this().encode(env), |peer| peer.0.encode(env));

@@ -29,26 +29,43 @@ pub struct Settings {
     pub stall_timeout_ms: u64,
     /// How often digests are compared.
     pub compare_interval_ms: u64,
+    /// Whether there is a conflict handler.
+    pub asks_conflicts: bool,
+    /// Whether rows of a lost server are dropped.
+    pub drops_owned: bool,
+}
+
+/// What a local caller wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Insert a record.
+    Insert,
+    /// Delete a key.
+    Delete,
+    /// Delete a record, if it is there as it is.
+    DeleteObject,
 }
 
 /// One write of a local caller.
 pub struct Write<'a> {
-    /// Insert or delete.
-    pub kind: Kind,
-    /// The record or key.
+    /// What is to be done.
+    pub action: Action,
+    /// With which record or key.
     pub item: Item<'a>,
-    /// It in the external term format, if the table has peers.
+    /// What peers are to get: the record or, for both kinds of deletion, the key; encoded, if the table has peers.
     pub payload: Option<Vec<u8>>,
 }
 
-/// How a caller is told that peers have its writes.
+/// Who is told that peers have the writes.
 pub enum Waiter<'a> {
-    /// Not at all: there had better be no peers.
+    /// Nobody: there had better be no peers.
     None,
-    /// Through this tag.
+    /// The caller, through this tag.
     Now(Term<'a>),
-    /// With writes that are still to come.
+    /// The caller, with writes that are still to come.
     Later,
+    /// No peer gets them.
+    Local,
 }
 
 /// What has to be done after writes.
@@ -60,10 +77,12 @@ pub enum Written {
         /// Whether to wake it.
         wake: bool,
     },
-    /// There are peers, and no tag.
+    /// There are peers, or the table is paused, and there is no tag.
     Untagged,
     /// There are peers, and no payload.
     NeedPayload,
+    /// The table is paused, or was just now: nothing has been written, and the writes have to go through the server.
+    Detour,
 }
 
 /// What an event wants done.
@@ -77,6 +96,10 @@ pub struct Engine {
     pub writer: Writer,
     /// Who waits.
     pub tags: Tags,
+    is_paused: bool,
+    /// Writes that callers have sent to the server because of a pause, and that it has not done yet. Until it has, others'
+    /// writes follow them there, lest one caller's overtake each other.
+    detours: u64,
 }
 
 impl Engine {
@@ -91,31 +114,84 @@ impl Engine {
             tombstone_ttl_ms: settings.tombstone_ttl_ms,
             stall_timeout_ms: settings.stall_timeout_ms,
             compare_interval_ms: settings.compare_interval_ms,
+            asks_conflicts: settings.asks_conflicts,
+            drops_owned: settings.drops_owned,
             limits: Limits::default(),
         };
-        Engine { replica: Replica::new(config), writer, tags: Tags::default() }
+        Engine { replica: Replica::new(config), writer, tags: Tags::default(), is_paused: false, detours: 0 }
     }
 
-    /// Applies writes of a local caller.
-    pub fn write(&mut self, writes: &mut dyn Iterator<Item = Write<'_>>, waiter: Waiter<'_>) -> Written {
-        let mut writes = writes.peekable();
-        if self.replica.is_linked() {
-            if matches!(waiter, Waiter::None) {
-                return Written::Untagged;
-            }
-            if writes.peek().is_some_and(|write| write.payload.is_none()) {
-                return Written::NeedPayload;
-            }
-        }
+    /// Applies writes of a local caller; of the server itself, if `is_server`.
+    pub fn write(&mut self, writes: &[Write<'_>], waiter: Waiter<'_>, is_server: bool) -> Written {
+        let is_linked = self.replica.is_linked();
+        let is_detour = !is_server && (self.is_paused || self.detours > 0);
         let tag = match waiter {
-            Waiter::Now(tag) if self.replica.is_linked() && writes.peek().is_some() => Some(self.tags.keep(tag)),
-            _ => None,
+            Waiter::Local => {
+                for write in writes {
+                    let write = self.resolve(write, true);
+                    self.replica.write_local(&mut self.writer, now(), write);
+                }
+                return Written::Done;
+            }
+            Waiter::None if is_linked || is_detour => return Written::Untagged,
+            Waiter::None => None,
+            Waiter::Now(_) | Waiter::Later if is_detour => {
+                self.detours += 1;
+                return Written::Detour;
+            }
+            Waiter::Now(tag) => Some(tag),
+            Waiter::Later => None,
         };
-        let writes = writes.map(|Write { kind, item, payload }| replica::Write { kind, item, payload });
-        match self.replica.write(&mut self.writer, now(), writes, tag) {
-            replica::Written::Done => Written::Done,
-            replica::Written::Logged { flush } => Written::Wait { wake: flush },
+        if is_linked && writes.iter().any(|write| write.payload.is_none()) {
+            return Written::NeedPayload;
         }
+        let mut wake = false;
+        let mut apply =
+            |engine: &mut Self, write, tag| match engine.replica.write(&mut engine.writer, now(), write, tag) {
+                replica::Written::Logged { flush } => {
+                    wake |= flush;
+                    true
+                }
+                replica::Written::Done => false,
+            };
+        for write in writes {
+            let write = self.resolve(write, false);
+            apply(self, write, None);
+        }
+        let tag = tag.filter(|_| is_linked).map(|tag| self.tags.keep(tag));
+        if apply(self, None, tag) {
+            return Written::Wait { wake };
+        }
+        tag.into_iter().for_each(|tag| self.tags.forget(tag));
+        Written::Done
+    }
+
+    /// The write as the protocol knows it; none for the deletion of a record that is not there. A local deletion is always
+    /// of the version that is there.
+    fn resolve<'a>(&mut self, write: &Write<'a>, is_local: bool) -> Option<replica::Write<'a, Writer>> {
+        let Write { action, item, payload } = write;
+        let payload = payload.clone();
+        match action {
+            Action::Insert => Some(replica::Write { kind: Kind::Record, item: *item, payload, observed: None }),
+            Action::Delete if !is_local => {
+                Some(replica::Write { kind: Kind::Tombstone, item: *item, payload, observed: None })
+            }
+            Action::Delete | Action::DeleteObject => {
+                let observed = Some(self.writer.seen(item, *action == Action::DeleteObject)?);
+                Some(replica::Write { kind: Kind::Tombstone, item: item.to_key(), payload, observed })
+            }
+        }
+    }
+
+    /// The table is paused, or no more.
+    pub fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+        self.replica.pause(is_paused);
+    }
+
+    /// The server has done what one caller's detour brought it.
+    pub fn end_detour(&mut self) {
+        self.detours = self.detours.saturating_sub(1);
     }
 
     /// Puts a local caller's question to the leader. Returns whether the server is to be woken.

@@ -1,16 +1,18 @@
 //! NIFs for a table's server: events in, effects out.
 
+use ferrets_core::conflict::Decision;
 use ferrets_core::effect::Peer;
 use ferrets_core::link::LinkState;
 use ferrets_core::replica::{PeerStatus, Progress};
 use rustler::{Binary, Decoder, Encoder, Env, ResourceArc, Term};
 
 use crate::beam::call::{nif, Answer, BadArg};
-use crate::beam::term::list;
+use crate::beam::term::{encode, list};
 use crate::effects::{binary, encode_each};
 use crate::engine::{now, Effects, Engine};
 use crate::nif_table::store_status;
 use crate::slice::Slice;
+use crate::store::Item;
 use crate::table::Handle;
 
 /// Entries merged under one hold of the engine's lock.
@@ -22,7 +24,7 @@ const SLICE_TOMBSTONES: usize = 64;
 mod atoms {
     rustler::atoms! {
         done, more,
-        incarnation, leader, log_entries, log_bytes, pulls, peers,
+        incarnation, leader, log_entries, log_bytes, pulls, conflicts, peers,
         // `self` is a word of Rust's.
         this = "self",
         peer, state, unacked, node, opening, syncing, synced,
@@ -39,6 +41,9 @@ nif!("tick", 1, tick);
 nif!("status", 1, status);
 nif!("digest", 1, digest);
 nif!("force_leader", 2, force_leader);
+nif!("pause", 2, pause);
+nif!("end_detour", 1, end_detour);
+nif!("decide", 3, decide);
 
 fn decode<'a, T: Decoder<'a>>(term: Term<'a>) -> Result<T, BadArg> {
     term.decode().map_err(|_| BadArg)
@@ -136,6 +141,33 @@ fn flush<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
     sliced(env, term, first, go_on)
 }
 
+fn pause<'a>(env: Env<'a>, [term, is_paused]: [Term<'a>; 2]) -> Answer<'a> {
+    let is_paused = decode(is_paused)?;
+    let first = |engine: &mut Engine, effects: &mut Effects| {
+        engine.pause(is_paused);
+        engine.replica.flush_all(&mut engine.writer, now(), SLICE_ENTRIES, effects)
+    };
+    sliced(env, term, first, go_on)
+}
+
+fn end_detour<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
+    event(env, term, |engine, _| engine.end_detour())
+}
+
+/// The conflict handler's answer: a record, or anything else for the newer of the two.
+fn decide<'a>(env: Env<'a>, [term, question, record]: [Term<'a>; 3]) -> Answer<'a> {
+    let question = decode(question)?;
+    let id = handle(term)?.id;
+    let mut payload = Vec::new();
+    if Item::record(id, record).is_some() {
+        encode(record, &mut payload);
+    }
+    event(env, term, |engine, effects| {
+        let decision = if payload.is_empty() { Decision::Newer } else { Decision::Record(&payload) };
+        engine.replica.decide(&mut engine.writer, now(), question, decision, effects);
+    })
+}
+
 fn force_leader<'a>(env: Env<'a>, [term, is_leader]: [Term<'a>; 2]) -> Answer<'a> {
     let is_leader = decode(is_leader)?;
     event(env, term, |engine, _| engine.replica.force_leader(is_leader))
@@ -178,6 +210,7 @@ fn status<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
         (atoms::log_entries(), status.log_entries.encode(env)),
         (atoms::log_bytes(), status.log_bytes.encode(env)),
         (atoms::pulls(), status.pulls.encode(env)),
+        (atoms::conflicts(), status.conflicts.encode(env)),
         (atoms::peers(), list(env, &peers)),
     ];
     let figures = store_status(handle.table).map(|(key, figure)| (key, figure.encode(env)));

@@ -11,7 +11,7 @@ use crate::ABI;
 mod atoms {
     rustler::atoms! {
         ok, error, already_exists, unsupported_type, set, ordered_set, bag, node, undefined,
-        tombstone_ttl_ms, stall_timeout_ms, compare_interval_ms,
+        tombstone_ttl_ms, stall_timeout_ms, compare_interval_ms, asks_conflicts, drops_owned,
         size, memory, garbage, pages, tombstones
     }
 }
@@ -56,12 +56,15 @@ fn failure(env: Env<'_>, reason: Atom) -> Term<'_> {
 
 fn decode_settings(settings: Term<'_>) -> Option<Settings> {
     let node = settings.map_get(atoms::node()).ok()?.decode::<Binary>().ok()?;
+    let flag = |key: Atom| settings.map_get(key).ok()?.decode::<bool>().ok();
     let time = |key: Atom| settings.map_get(key).ok()?.decode::<u64>().ok();
     Some(Settings {
         node: node.as_slice().to_vec(),
         tombstone_ttl_ms: time(atoms::tombstone_ttl_ms())?,
         stall_timeout_ms: time(atoms::stall_timeout_ms())?,
         compare_interval_ms: time(atoms::compare_interval_ms())?,
+        asks_conflicts: flag(atoms::asks_conflicts())?,
+        drops_owned: flag(atoms::drops_owned())?,
     })
 }
 

@@ -1,4 +1,5 @@
-//! Writes by local callers: `check, insert, insert_many, delete, delete_many`.
+//! Writes by local callers: `check, insert, insert_many, delete, delete_many, delete_objects, ask`, and
+//! those to this replica alone, `local_*`.
 //!
 //! A call validates, hashes and, if there are peers, encodes before it takes the engine's lock. Long lists are written in
 //! batches, so that the lock is never held for long, and in time slices.
@@ -6,12 +7,11 @@
 use std::sync::atomic::Ordering;
 
 use ferrets_core::leader::Operation;
-use ferrets_core::store::Kind;
 use rustler::{Encoder, Env, Term};
 
 use crate::beam::call::{nif, Answer, BadArg};
-use crate::beam::term::{cell, encode, Elements};
-use crate::engine::{Waiter, Write, Written};
+use crate::beam::term::{cell, encode, list, Elements};
+use crate::engine::{Action, Waiter, Write, Written};
 use crate::registry;
 use crate::slice::Slice;
 use crate::store::Item;
@@ -24,15 +24,21 @@ const BATCH_MAX: usize = 100;
 const BATCH_WORDS: u64 = 16 * 1024;
 
 mod atoms {
-    rustler::atoms! { ok, wait, untagged, more, record, key, undefined, ferrets_flush, insert_new, insert_new_or_lookup, insert_serial }
+    rustler::atoms! {
+        ok, wait, untagged, more, record, key, undefined,
+        ferrets_flush, ferrets_detour,
+        insert_new, insert_new_or_lookup, insert_serial,
+        insert_many, delete_many, delete_objects,
+    }
 }
 
 struct Target<'a> {
     env: Env<'a>,
     table: &'static Table,
     id: TableId,
-    kind: Kind,
+    action: Action,
     tag: Option<Term<'a>>,
+    is_local: bool,
 }
 
 /// What a batch came to.
@@ -40,41 +46,54 @@ enum Outcome {
     Done,
     Wait,
     Untagged,
+    /// The server has got the rest, and answers.
+    Detour,
 }
 
 impl<'a> Target<'a> {
-    fn find(env: Env<'a>, name: Term<'a>, kind: Kind, tag: Term<'a>) -> Result<Self, BadArg> {
+    fn find(env: Env<'a>, name: Term<'a>, action: Action, tag: Term<'a>) -> Result<Self, BadArg> {
         let (table, id) = registry::find(name).ok_or(BadArg)?;
         let tag = (atoms::undefined() != tag).then_some(tag);
-        Ok(Target { env, table, id, kind, tag })
+        if tag.is_some_and(|tag| !tag.is_ref()) {
+            return Err(BadArg);
+        }
+        Ok(Target { env, table, id, action, tag, is_local: false })
+    }
+
+    fn find_local(env: Env<'a>, name: Term<'a>, action: Action) -> Result<Self, BadArg> {
+        let (table, id) = registry::find(name).ok_or(BadArg)?;
+        Ok(Target { env, table, id, action, tag: None, is_local: true })
     }
 
     fn item(&self, term: Term<'a>) -> Result<Item<'a>, BadArg> {
-        match self.kind {
-            Kind::Record => Item::record(self.id, term).ok_or(BadArg),
-            Kind::Tombstone => Ok(Item::key(self.id, term)),
+        match self.action {
+            Action::Insert | Action::DeleteObject => Item::record(self.id, term).ok_or(BadArg),
+            Action::Delete => Ok(Item::key(self.id, term)),
         }
     }
 
-    /// Writes all items under one lock. The tag is used up with the last batch.
-    fn write(&self, items: &[Item<'a>], is_last: bool) -> Result<Outcome, BadArg> {
+    /// Writes all items under one lock. The tag is used up with the last batch. `rest` is the list from these items on.
+    fn write(&self, items: &[Item<'a>], rest: Term<'a>, is_last: bool) -> Result<Outcome, BadArg> {
         let mut is_linked = self.table.linked.load(Ordering::Relaxed);
+        let is_server = self.table.server(self.id) == Some(self.env.pid());
         loop {
             let payload = |item: &Item<'a>| {
                 let mut payload = Vec::new();
-                encode(item.term(), &mut payload);
+                encode(if self.action == Action::Insert { item.term() } else { item.key_term() }, &mut payload);
                 payload
             };
-            let payloads: Vec<Vec<u8>> = items.iter().filter(|_| is_linked).map(payload).collect();
-            let mut payloads = payloads.into_iter();
-            let mut writes = items.iter().map(|&item| Write { kind: self.kind, item, payload: payloads.next() });
+            let write = |&item: &Item<'a>| {
+                let payload = (is_linked && !self.is_local).then(|| payload(&item));
+                Write { action: self.action, item, payload }
+            };
+            let writes: Vec<Write<'a>> = items.iter().map(write).collect();
             let waiter = match self.tag {
+                _ if self.is_local => Waiter::Local,
                 None => Waiter::None,
                 Some(tag) if is_last => Waiter::Now(tag),
                 Some(_) => Waiter::Later,
             };
-            let written = self.table.with_engine(self.id, |engine| engine.write(&mut writes, waiter));
-            match written {
+            match self.table.with_engine(self.id, |engine| engine.write(&writes, waiter, is_server)) {
                 Ok(Written::Done) => return Ok(Outcome::Done),
                 Ok(Written::Wait { wake }) => {
                     if wake {
@@ -84,6 +103,10 @@ impl<'a> Target<'a> {
                 }
                 Ok(Written::Untagged) => return Ok(Outcome::Untagged),
                 Ok(Written::NeedPayload) => is_linked = true,
+                Ok(Written::Detour) => {
+                    self.detour(rest);
+                    return Ok(Outcome::Detour);
+                }
                 Err(Unwritten::Gone) => return Err(BadArg),
                 Err(Unwritten::Broken(server)) => {
                     // Its next call will raise, and so end it.
@@ -91,6 +114,19 @@ impl<'a> Target<'a> {
                     return Err(BadArg);
                 }
             }
+        }
+    }
+
+    /// Sends the rest of a list to the server, which writes it and answers. From in here, so that a caller that is killed
+    /// cannot leave the server waiting for it.
+    fn detour(&self, rest: Term<'a>) {
+        let operation = match self.action {
+            Action::Insert => atoms::insert_many(),
+            Action::Delete => atoms::delete_many(),
+            Action::DeleteObject => atoms::delete_objects(),
+        };
+        if let (Some(server), Some(tag)) = (self.table.server(self.id), self.tag) {
+            let _ = self.env.send(&server, (atoms::ferrets_detour(), tag, operation, rest));
         }
     }
 
@@ -103,13 +139,13 @@ impl<'a> Target<'a> {
 
     fn write_one(&self, term: Term<'a>) -> Answer<'a> {
         let item = self.item(term)?;
-        Ok(self.answer(self.write(&[item], true)?))
+        Ok(self.answer(self.write(&[item], list(self.env, &[term]), true)?))
     }
 
     fn answer(&self, outcome: Outcome) -> Term<'a> {
         let atom = match outcome {
             Outcome::Done => atoms::ok(),
-            Outcome::Wait => atoms::wait(),
+            Outcome::Wait | Outcome::Detour => atoms::wait(),
             Outcome::Untagged => atoms::untagged(),
         };
         atom.encode(self.env)
@@ -136,7 +172,8 @@ impl<'a> Target<'a> {
             if !is_last && cell(rest).is_none() {
                 return Err(BadArg);
             }
-            match self.write(&batch, is_last)? {
+            match self.write(&batch, begin, is_last)? {
+                Outcome::Detour => return Ok(self.answer(Outcome::Detour)),
                 // A peer has come in the middle of the list: the rest needs a tag.
                 Outcome::Untagged if begin != all => return Ok((atoms::more(), begin).encode(self.env)),
                 outcome if is_last => return Ok(self.answer(outcome)),
@@ -149,19 +186,35 @@ impl<'a> Target<'a> {
 }
 
 fn insert<'a>(env: Env<'a>, [name, record, tag]: [Term<'a>; 3]) -> Answer<'a> {
-    Target::find(env, name, Kind::Record, tag)?.write_one(record)
+    Target::find(env, name, Action::Insert, tag)?.write_one(record)
 }
 
 fn insert_many<'a>(env: Env<'a>, [name, records, tag]: [Term<'a>; 3]) -> Answer<'a> {
-    Target::find(env, name, Kind::Record, tag)?.write_many(records)
+    Target::find(env, name, Action::Insert, tag)?.write_many(records)
 }
 
 fn delete<'a>(env: Env<'a>, [name, key, tag]: [Term<'a>; 3]) -> Answer<'a> {
-    Target::find(env, name, Kind::Tombstone, tag)?.write_one(key)
+    Target::find(env, name, Action::Delete, tag)?.write_one(key)
 }
 
 fn delete_many<'a>(env: Env<'a>, [name, keys, tag]: [Term<'a>; 3]) -> Answer<'a> {
-    Target::find(env, name, Kind::Tombstone, tag)?.write_many(keys)
+    Target::find(env, name, Action::Delete, tag)?.write_many(keys)
+}
+
+fn delete_objects<'a>(env: Env<'a>, [name, records, tag]: [Term<'a>; 3]) -> Answer<'a> {
+    Target::find(env, name, Action::DeleteObject, tag)?.write_many(records)
+}
+
+fn local_insert<'a>(env: Env<'a>, [name, records]: [Term<'a>; 2]) -> Answer<'a> {
+    Target::find_local(env, name, Action::Insert)?.write_many(records)
+}
+
+fn local_delete<'a>(env: Env<'a>, [name, keys]: [Term<'a>; 2]) -> Answer<'a> {
+    Target::find_local(env, name, Action::Delete)?.write_many(keys)
+}
+
+fn local_delete_objects<'a>(env: Env<'a>, [name, records]: [Term<'a>; 2]) -> Answer<'a> {
+    Target::find_local(env, name, Action::DeleteObject)?.write_many(records)
 }
 
 fn ask<'a>(env: Env<'a>, [name, operation, record, tag]: [Term<'a>; 4]) -> Answer<'a> {
@@ -174,7 +227,7 @@ fn ask<'a>(env: Env<'a>, [name, operation, record, tag]: [Term<'a>; 4]) -> Answe
     if !tag.is_ref() {
         return Err(BadArg);
     }
-    let target = Target::find(env, name, Kind::Record, tag)?;
+    let target = Target::find(env, name, Action::Insert, tag)?;
     let item = target.item(record)?;
     let mut payload = Vec::new();
     encode(item.term(), &mut payload);
@@ -217,6 +270,10 @@ fn check<'a>(env: Env<'a>, [name, kind, terms]: [Term<'a>; 3]) -> Answer<'a> {
 }
 
 nif!("ask", 4, ask);
+nif!("delete_objects", 3, delete_objects);
+nif!("local_insert", 2, local_insert);
+nif!("local_delete", 2, local_delete);
+nif!("local_delete_objects", 2, local_delete_objects);
 nif!("check", 3, check);
 nif!("insert", 3, insert);
 nif!("insert_many", 3, insert_many);

@@ -8,12 +8,12 @@
 use std::collections::HashSet;
 
 use ferrets_core::store::{Change, Entry, Flow, KeyHash, Kind, Malformed, Stamp, Store, Verdict};
-use ferrets_core::version::Version;
+use ferrets_core::version::{Origin, Version};
 use parking_lot::RwLockWriteGuard;
 use rustler::Term;
 
 use crate::beam::arena::Arena;
-use crate::beam::term::{compare, element, encode, words};
+use crate::beam::term::{compare, element, encode, is_identical, words};
 use crate::index::Which;
 use crate::order::Aim;
 use crate::page::{Body, Meta, Move, PageNumber, SLOTS_MAX, WORDS_MAX};
@@ -48,9 +48,19 @@ impl<'a> Item<'a> {
         Item { term: key, key, hash: id.hash(key), words: words(key) }
     }
 
+    /// The bare key of a record.
+    pub fn to_key(self) -> Self {
+        Item { term: self.key, words: words(self.key), ..self }
+    }
+
     /// The words that it takes in an arena.
     pub fn words(&self) -> u32 {
         self.words
+    }
+
+    /// The key.
+    pub fn key_term(&self) -> Term<'a> {
+        self.key
     }
 
     /// The record, or the bare key.
@@ -74,6 +84,8 @@ pub struct Writer {
     is_ascending: bool,
     /// `set`: other pages with unused slots.
     roomy: Vec<PageNumber>,
+    /// Pages that the present search for owned records has not looked at.
+    unswept: Vec<PageNumber>,
 }
 
 type Guard = RwLockWriteGuard<'static, Body>;
@@ -117,6 +129,7 @@ impl Writer {
             tail,
             is_ascending: true,
             roomy: Vec::new(),
+            unswept: Vec::new(),
         }
     }
 
@@ -175,6 +188,14 @@ impl Writer {
         reaper::retire(Box::new(contents));
     }
 
+    /// The version of the record with the item's key; if `is_exact`, of a record that is the item.
+    pub fn seen(&mut self, item: &Item<'_>, is_exact: bool) -> Option<Version> {
+        let (_, slot, body) = self.find(item)?;
+        let (term, kind, meta) = body.entry(slot)?;
+        let is_it = kind == Kind::Record && (!is_exact || is_identical(term, item.term));
+        is_it.then(|| meta.version())
+    }
+
     /// The page and slot of the entry with this key, the page locked.
     fn find(&mut self, item: &Item<'_>) -> Option<(PageNumber, u8, Guard)> {
         self.found.clear();
@@ -220,6 +241,24 @@ impl Writer {
         self.index_insert(item.hash, number, slot, kind);
     }
 
+    /// Removes entries of a page, given by slot and hash, without a trace.
+    fn remove(&mut self, number: PageNumber, mut body: Guard, entries: &[(u8, u32)]) {
+        // The least key outlives its slot here if no other is left, to find the page's fence by.
+        let mut arena = Arena::new();
+        let is_last = self.id.is_ordered() && body.len() == entries.len();
+        let least = body.at(0).and_then(|slot| body.key(slot));
+        let least = least.filter(|_| is_last).map(|key| arena.adopt(key));
+        self.edit(&mut body, |body| entries.iter().for_each(|(slot, _)| body.remove(*slot)));
+        entries.iter().for_each(|(slot, hash)| self.table.index.remove(*hash, number, *slot));
+        self.compact_if_due(&mut body);
+        match least {
+            // SAFETY: `adopt` has just put the key into this arena.
+            Some(key) => self.unlink(number, body, unsafe { arena.view(key) }),
+            None if self.id.is_ordered() => self.join(number, body),
+            None => self.tidy(number, body),
+        }
+    }
+
     fn relocate(&self, moves: &[Move], from: PageNumber, to: PageNumber) {
         for moved in moves {
             self.table.index.relocate(moved.hash, (from, moved.from), (to, moved.to));
@@ -227,7 +266,10 @@ impl Writer {
     }
 
     /// Moves entries behind those of another page.
-    fn transfer(&self, slots: &[u8], from: (PageNumber, &mut Body), into: (PageNumber, &mut Body)) {
+    fn transfer(&mut self, slots: &[u8], from: (PageNumber, &mut Body), into: (PageNumber, &mut Body)) {
+        if !self.unswept.is_empty() {
+            self.unswept.push(into.0);
+        }
         let moves = self.edit(into.1, |into| self.edit(from.1, |from| from.transfer(slots, into)));
         self.relocate(&moves, from.0, into.0);
     }
@@ -553,28 +595,49 @@ impl Store for Writer {
         None
     }
 
+    fn drop_owned(
+        &mut self,
+        from_start: bool,
+        is_owned: &dyn Fn(Origin) -> bool,
+        budget: usize,
+        dropped: &mut dyn FnMut(KeyHash, Stamp),
+    ) -> bool {
+        if from_start {
+            self.unswept = self.pages.iter().copied().map(PageNumber).collect();
+        }
+        let mut left = budget;
+        while let Some(number) = self.unswept.pop() {
+            if self.pages.contains(&number.0) {
+                let body = number.page().write();
+                left = left.saturating_sub(body.len());
+                let owned = body.slots().into_iter().filter_map(|slot| {
+                    let stamp = body.stamp(slot)?;
+                    let hash = body.meta(slot)?.hash;
+                    let is_dropped = stamp.kind == Kind::Record && is_owned(stamp.version.origin);
+                    is_dropped.then(|| dropped(hash, stamp)).map(|()| (slot, hash))
+                });
+                let owned: Vec<(u8, u32)> = owned.collect();
+                if !owned.is_empty() {
+                    self.remove(number, body, &owned);
+                }
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        !self.unswept.is_empty()
+    }
+
     fn forget(&mut self, hash: KeyHash, version: Version) -> bool {
         self.found.clear();
         self.table.index.places(hash, &mut self.found);
         for place in self.found.iter().filter(|place| place.is_tombstone()) {
             let (number, slot) = (place.page(), place.slot());
-            let mut body = number.page().write();
+            let body = number.page().write();
             if body.stamp(slot) != Some(Stamp { version, kind: Kind::Tombstone }) {
                 continue;
             }
-            // The last key outlives its slot here, to find the page's fence by.
-            let mut arena = Arena::new();
-            let is_last = self.id.is_ordered() && body.len() == 1;
-            let key = body.key(slot).filter(|_| is_last).map(|key| arena.adopt(key));
-            self.edit(&mut body, |body| body.remove(slot));
-            self.table.index.remove(hash, number, slot);
-            self.compact_if_due(&mut body);
-            match key {
-                // SAFETY: `adopt` has just put the key into this arena.
-                Some(key) => self.unlink(number, body, unsafe { arena.view(key) }),
-                None if self.id.is_ordered() => self.join(number, body),
-                None => self.tidy(number, body),
-            }
+            self.remove(number, body, &[(slot, hash)]);
             return true;
         }
         false

@@ -51,15 +51,21 @@ impl Tags {
 
     /// Takes a tag that has been kept, once.
     pub fn take<'a>(&mut self, env: Env<'a>, tag: Tag) -> Term<'a> {
-        let shelf = &mut self.shelves[tag.shelf];
+        let shelf = &self.shelves[tag.shelf];
         // SAFETY: `keep` has put it into this arena, which is cleared only after the last of its tags was taken.
         let term = unsafe { shelf.arena.view(shelf.tags[tag.place]) }.in_env(env);
+        self.forget(tag);
+        term
+    }
+
+    /// Lets go of a tag that has been kept, once.
+    pub fn forget(&mut self, tag: Tag) {
+        let shelf = &mut self.shelves[tag.shelf];
         shelf.taken += 1;
         if shelf.taken == shelf.tags.len() {
             shelf.arena.clear();
             shelf.tags.clear();
             shelf.taken = 0;
         }
-        term
     }
 }

@@ -69,6 +69,21 @@ fn replicas_converge_over_connections_that_lose_messages_unnoticed() {
 }
 
 #[test]
+fn replicas_converge_when_conflicts_are_decided_by_the_user() {
+    run_seeds(&Plan { replicas: 2..=5, conflicts: true, ..Plan::default() });
+}
+
+#[test]
+fn a_conflict_is_asked_about_once_when_two_clusters_are_joined() {
+    run_seeds(&Plan { replicas: 4..=6, cuts: false, merge: true, conflicts: true, steps: 0, ..Plan::default() });
+}
+
+#[test]
+fn rows_of_lost_servers_are_gone_for_good() {
+    run_seeds(&Plan { replicas: 2..=5, crashes: true, owned: true, ..Plan::default() });
+}
+
+#[test]
 fn at_most_one_insert_new_per_key_succeeds() {
     run_seeds(&Plan { replicas: 2..=5, cuts: false, crashes: true, asks: true, ..Plan::default() });
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ferrets_core::store::{Change, Entry, Flow, KeyHash, Kind, Malformed, Stamp, Store, Verdict};
-use ferrets_core::version::Version;
+use ferrets_core::version::{Origin, Version};
 
 pub type Key = u8;
 /// A record's value; a tombstone has none.
@@ -12,6 +12,8 @@ pub type Value = u32;
 #[derive(Default)]
 pub struct MapStore {
     entries: BTreeMap<(KeyHash, Key), (Stamp, Value)>,
+    /// Where `drop_owned` has come to.
+    swept: Option<(KeyHash, Key)>,
 }
 
 /// Neighbouring keys share a hash.
@@ -83,6 +85,29 @@ impl Store for MapStore {
             }
         }
         None
+    }
+
+    fn drop_owned(
+        &mut self,
+        from_start: bool,
+        is_owned: &dyn Fn(Origin) -> bool,
+        budget: usize,
+        dropped: &mut dyn FnMut(KeyHash, Stamp),
+    ) -> bool {
+        if from_start {
+            self.swept = None;
+        }
+        let from = self.swept.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let range = self.entries.range((from, std::ops::Bound::Unbounded)).take(budget);
+        let looked_at: Vec<_> = range.map(|(slot, (stamp, _))| (*slot, *stamp)).collect();
+        for (slot, stamp) in &looked_at {
+            if stamp.kind == Kind::Record && is_owned(stamp.version.origin) {
+                self.entries.remove(slot);
+                dropped(slot.0, *stamp);
+            }
+        }
+        self.swept = looked_at.last().map(|(slot, _)| *slot);
+        self.swept.is_some()
     }
 
     fn forget(&mut self, hash: KeyHash, version: Version) -> bool {

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use ferrets_core::clock::Time;
+use ferrets_core::conflict::{Decision, QuestionId};
 use ferrets_core::effect::{Answer, Effect, Peer};
 use ferrets_core::leader::{Asked, Operation};
 use ferrets_core::link::LinkState;
 use ferrets_core::replica::{Config, Limits, Progress, Replica, Write, Written};
-use ferrets_core::store::{Kind, Stamp};
+use ferrets_core::store::{Kind, Stamp, Store};
 use ferrets_core::version::{Incarnation, Writer};
 use ferrets_core::wire::TableShape;
 
@@ -30,12 +31,28 @@ pub struct Plan {
     pub losses: bool,
     /// Leader operations, which need a linked cluster to promise anything.
     pub asks: bool,
+    /// With a conflict handler.
+    pub conflicts: bool,
+    /// Two clusters that have both written every key are joined.
+    pub merge: bool,
+    /// Rows go with their servers.
+    pub owned: bool,
     pub steps: usize,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Plan { replicas: 2..=4, cuts: true, crashes: false, losses: false, asks: false, steps: 400 }
+        Plan {
+            replicas: 2..=4,
+            cuts: true,
+            crashes: false,
+            losses: false,
+            asks: false,
+            conflicts: false,
+            merge: false,
+            owned: false,
+            steps: 400,
+        }
     }
 }
 
@@ -50,6 +67,8 @@ pub struct Totals {
     pub losses: u64,
     pub answers: u64,
     pub wins: u64,
+    pub questions: u64,
+    pub swept: u64,
     pub replies: u64,
     pub slices: u64,
     pub races: u64,
@@ -65,6 +84,8 @@ impl Totals {
         self.losses += other.losses;
         self.answers += other.answers;
         self.wins += other.wins;
+        self.questions += other.questions;
+        self.swept += other.swept;
         self.replies += other.replies;
         self.slices += other.slices;
         self.races += other.races;
@@ -79,8 +100,11 @@ impl Totals {
             (self.losses, plan.losses),
             (self.answers, plan.asks),
             (self.wins, plan.asks),
+            (self.questions, plan.conflicts),
+            (self.swept, plan.owned),
         ];
-        always.iter().all(|count| *count > 0) && by_plan.iter().all(|(count, planned)| (*count > 0) == *planned)
+        (plan.merge || always.iter().all(|count| *count > 0))
+            && by_plan.iter().all(|(count, planned)| (*count > 0) == *planned)
     }
 }
 
@@ -108,6 +132,14 @@ pub struct World {
     plan_crashes: bool,
     plan_losses: bool,
     plan_asks: bool,
+    plan_conflicts: bool,
+    plan_merge: bool,
+    plan_owned: bool,
+    /// What hosts have been asked to decide: the server, the question, the peer's record.
+    questions: Vec<(ServerId, QuestionId, Vec<u8>)>,
+    asked_about: BTreeMap<Key, u64>,
+    /// Which incarnations each server has been linked with.
+    met: BTreeSet<(ServerId, Incarnation)>,
     steps: usize,
     now_ms: u64,
     servers: Vec<Server>,
@@ -138,6 +170,12 @@ impl World {
             plan_losses: plan.losses,
             plan_cuts: plan.cuts,
             plan_asks: plan.asks,
+            plan_conflicts: plan.conflicts,
+            plan_merge: plan.merge,
+            plan_owned: plan.owned,
+            questions: Vec::new(),
+            asked_about: BTreeMap::new(),
+            met: BTreeSet::new(),
             steps: plan.steps,
             now_ms: 10_000_000,
             servers: Vec::new(),
@@ -168,6 +206,9 @@ impl World {
 
     /// Lets things happen, heals everything, waits for rest, and compares.
     pub fn run(&mut self) -> Outcome {
+        if self.plan_merge {
+            return self.merge_two_clusters();
+        }
         if self.plan_asks {
             self.heal_everything()?;
             self.come_to_rest()?;
@@ -177,6 +218,14 @@ impl World {
         }
         self.heal_everything()?;
         self.come_to_rest()?;
+        if self.plan_conflicts {
+            // Who left a key alone for a leader that found no conflict there has to wait for the next comparison.
+            self.now_ms += 10_000;
+            for at in 0..self.servers.len() {
+                self.tick(at)?;
+            }
+            self.come_to_rest()?;
+        }
         self.compare()?;
         self.let_tombstones_expire()
     }
@@ -200,6 +249,8 @@ impl World {
             // A server that gives up another is split off; and then each side has a leader of its own.
             stall_timeout_ms: if self.plan_asks { u64::MAX } else { STALL_MS },
             compare_interval_ms: 10_000,
+            asks_conflicts: self.plan_conflicts,
+            drops_owned: self.plan_owned,
             // So small that most syncs and some flushes take several messages.
             limits: Limits { batch_bytes_max: 100, chunk_bytes_max: 60, chunk_entries_max: 3 },
         };
@@ -220,6 +271,7 @@ impl World {
             90..=91 if self.plan_cuts => self.cut_something(),
             92..=95 => self.link_something()?,
             90..=91 if self.plan_asks => self.ask(at),
+            90..=91 if self.plan_conflicts => self.decide_something()?,
             96..=97 => self.tick(at)?,
             99 if self.plan_losses => self.lose_something(),
             98 if self.plan_crashes && self.rng.u32(0..3) == 0 => self.kill(at),
@@ -231,13 +283,23 @@ impl World {
     fn write(&mut self, at: usize) {
         let key = self.rng.u8(0..KEYS);
         let value = self.rng.u32(..);
-        let kind = if self.rng.u32(0..3) == 0 { Kind::Tombstone } else { Kind::Record };
+        let mut kind = if self.rng.u32(0..3) == 0 { Kind::Tombstone } else { Kind::Record };
         let waiter = self.next_waiter;
         self.next_waiter += 1;
         let server = &mut self.servers[at];
         let now = Time::from_ms(self.now_ms + server.skew_ms);
+        // Sometimes what is deleted is the record as it was seen.
+        let seen =
+            server.store.get(key).filter(|(stamp, _)| stamp.kind == Kind::Record).map(|(stamp, _)| stamp.version);
+        let observed = seen.filter(|_| kind == Kind::Record && self.rng.u32(0..6) == 0);
+        let (value, observed) = if observed.is_some() {
+            kind = Kind::Tombstone;
+            (0, observed)
+        } else {
+            (value, None)
+        };
         let payload = server.replica.is_linked().then(|| encode(key, value));
-        let write = Write { kind, item: (key, value), payload };
+        let write = Write { kind, item: (key, value), payload, observed };
         let written = server.replica.write(&mut server.store, now, [write], Some(waiter));
         let (id, version) = (server.id, global_of(server, key).expect("just written"));
         if let Written::Logged { flush } = written {
@@ -403,6 +465,7 @@ impl World {
     /// `kill -9`, and an empty server in its place, or none.
     fn kill(&mut self, at: usize) {
         let dead = self.servers.swap_remove(at);
+        self.questions.retain(|(server, _, _)| *server != dead.id);
         let others: Vec<ServerId> = self.servers.iter().map(|server| server.id).collect();
         self.network.kill(dead.id, &others, &mut self.rng);
         self.waiting.retain(|_, waiting| waiting.server != dead.id);
@@ -429,8 +492,20 @@ impl World {
                     }
                 }
                 Effect::Answer(waiter, answer) => self.check_answer(at, waiter, answer)?,
-                Effect::WrongLeader { .. } | Effect::LinkUp(_) | Effect::LinkDown(..) | Effect::Synced(_) => {
+                Effect::LinkUp(peer) => {
+                    if let Some(there) = self.find(peer.0) {
+                        self.met.insert((from, incarnation(&self.servers[there])));
+                    }
                     self.tell(|| format!("server {from}: {effect:?}"));
+                }
+                Effect::WrongLeader { .. } | Effect::LinkDown(..) | Effect::Synced(_) => {
+                    self.tell(|| format!("server {from}: {effect:?}"));
+                }
+                Effect::AskConflict { id, theirs } => {
+                    self.totals.questions += 1;
+                    *self.asked_about.entry(*theirs.first().unwrap_or(&0)).or_default() += 1;
+                    self.tell(|| format!("server {from} asks its user about {theirs:?}"));
+                    self.questions.push((from, id, theirs));
                 }
                 Effect::Refused(..) => return Err(format!("server {from}: {effect:?}")),
             }
@@ -447,7 +522,8 @@ impl World {
         for peer in server.replica.status().peers {
             let Some(there) = self.find(peer.peer.0).filter(|_| peer.state != LinkState::Opening) else { continue };
             let has = global_of(&self.servers[there], waiting.key);
-            if has.is_none_or(|has| has < waiting.version) {
+            // A server that has lost the writer has dropped what it wrote.
+            if !self.plan_owned && has.is_none_or(|has| has < waiting.version) {
                 let (key, version) = (waiting.key, waiting.version);
                 return Err(format!("{id} acknowledges {key} as {version:?}, but {} has {has:?}", peer.peer.0));
             }
@@ -465,7 +541,9 @@ impl World {
         }
         self.tell(|| "all healed".to_owned());
         // Every server learns of every cut before it links again, as a joining process sees to.
-        self.drain()?;
+        if self.plan_cuts || self.plan_crashes {
+            self.drain()?;
+        }
         let ids: Vec<ServerId> = self.servers.iter().map(|server| server.id).collect();
         for a in &ids {
             for b in ids.iter().filter(|b| a < b) {
@@ -517,9 +595,13 @@ impl World {
                 self.flush(at)?;
                 self.work(at)?;
             }
+            if self.rng.u8(0..4) == 0 {
+                self.decide_something()?;
+            }
             let ways = self.network.busy();
             match self.rng.choice(&ways).copied() {
                 Some(way) => self.deliver(way)?,
+                None if !self.questions.is_empty() => self.decide_something()?,
                 None if self.servers.iter().all(|server| !server.busy && !server.flush_wanted) => return Ok(()),
                 None => {}
             }
@@ -537,14 +619,18 @@ impl World {
             }
         }
         let alive: BTreeSet<ServerId> = self.servers.iter().map(|server| server.id).collect();
-        for (key, version, holders) in &self.acknowledged {
+        let kept = self.acknowledged.iter().filter(|_| !self.plan_owned);
+        for (key, version, holders) in kept {
             let survives = holders.iter().any(|holder| alive.contains(holder));
             let has = expected.get(key).map(|(version, _)| *version);
             if survives && has.is_none_or(|has| has < *version) {
                 return Err(format!("the acknowledged write {version:?} of {key} is lost: {has:?}"));
             }
         }
-        if !self.plan_crashes {
+        if self.plan_owned {
+            return self.check_owned(&alive);
+        }
+        if !self.plan_crashes && !self.plan_conflicts {
             let newest: BTreeMap<_, _> = self.newest.iter().map(|(key, newest)| (*key, *newest)).collect();
             if newest != expected {
                 return Err(format!("all have {expected:?}, but the newest writes were {newest:?}"));
@@ -570,6 +656,88 @@ impl World {
         Ok(())
     }
 
+    /// A user decides for the greater value, or for nothing.
+    fn decide_something(&mut self) -> Outcome {
+        if self.questions.is_empty() {
+            return Ok(());
+        }
+        let which = self.rng.usize(0..self.questions.len());
+        let (id, question, theirs) = self.questions.swap_remove(which);
+        let Some(at) = self.find(id) else { return Ok(()) };
+        let server = &mut self.servers[at];
+        let now = Time::from_ms(self.now_ms + server.skew_ms);
+        let ours = server.store.lookup_encoded(&theirs).unwrap_or_else(|| theirs.clone());
+        let greater = theirs.clone().max(ours);
+        let decision = if self.rng.u8(0..5) == 0 { Decision::Newer } else { Decision::Record(&greater) };
+        let mut effects = Vec::new();
+        server.replica.decide(&mut server.store, now, question, decision, &mut effects);
+        self.carry_out(at, effects)
+    }
+
+    fn merge_two_clusters(&mut self) -> Outcome {
+        let ids: Vec<ServerId> = self.servers.iter().map(|server| server.id).collect();
+        let (left, right) = ids.split_at(ids.len() / 2);
+        for side in [left, right] {
+            for a in side {
+                for b in side.iter().filter(|b| a < *b) {
+                    self.peer_up(*a, *b)?;
+                }
+            }
+        }
+        self.drain()?;
+        for key in 0..KEYS {
+            for side in [left, right] {
+                let id = self.rng.choice(side).copied().unwrap_or(1);
+                let at = self.find(id).ok_or("a server is missing")?;
+                let server = &mut self.servers[at];
+                let now = Time::from_ms(self.now_ms + server.skew_ms);
+                let payload = Some(encode(key, self.rng.u32(..)));
+                let item = (key, u32::from_le_bytes(payload.as_ref().map_or([0; 4], |p| [p[1], p[2], p[3], p[4]])));
+                let write = Write { kind: Kind::Record, item, payload, observed: None };
+                let written = server.replica.write(&mut server.store, now, [write], None);
+                server.flush_wanted |= written == Written::Logged { flush: true };
+            }
+        }
+        self.drain()?;
+        // As a join does: the leaders first, so that only one of them is left.
+        let leads = |id: &&ServerId| self.servers.iter().any(|s| s.id == **id && s.replica.leader().is_none());
+        let leaders = (left.iter().find(leads).copied(), right.iter().find(leads).copied());
+        let (Some(a), Some(b)) = leaders else { return Err("a side has no leader".to_owned()) };
+        self.peer_up(a, b)?;
+        while [(a, b), (b, a)].iter().any(|(here, there)| !self.is_linked(*here, *there)) {
+            self.deliver_something()?;
+        }
+        self.heal_everything()?;
+        self.come_to_rest()?;
+        self.compare()?;
+        if (0..KEYS).any(|key| self.asked_about.get(&key) != Some(&1)) {
+            return Err(format!("not once for each key: {:?}", self.asked_about));
+        }
+        Ok(())
+    }
+
+    fn is_linked(&self, here: ServerId, there: ServerId) -> bool {
+        let status = self.find(here).map(|at| self.servers[at].replica.status());
+        let mut peers = status.into_iter().flat_map(|status| status.peers);
+        peers.any(|peer| peer.peer == Peer(there) && peer.state != LinkState::Opening)
+    }
+
+    /// No row is left of a server that is dead and that some living one has been linked with.
+    fn check_owned(&mut self, alive: &BTreeSet<ServerId>) -> Outcome {
+        let living: BTreeSet<Incarnation> = self.servers.iter().map(incarnation).collect();
+        let missed = self.met.iter().filter(|(id, peer)| alive.contains(id) && !living.contains(peer));
+        let missed: BTreeSet<Incarnation> = missed.map(|(_, peer)| *peer).collect();
+        self.totals.swept += missed.len() as u64;
+        for server in &self.servers {
+            let left = server.store.iter().filter(|(_, stamp, _)| stamp.kind == Kind::Record);
+            let mut writers = left.map(|(_, stamp, _)| global(server, stamp).1);
+            if let Some(owner) = writers.find(|owner| missed.contains(owner)) {
+                return Err(format!("server {} has a row of {owner}, who is lost", server.id));
+            }
+        }
+        Ok(())
+    }
+
     fn find(&self, id: ServerId) -> Option<usize> {
         self.servers.iter().position(|server| server.id == id)
     }
@@ -579,6 +747,10 @@ impl World {
         let b = (a + self.rng.usize(1..self.servers.len())) % self.servers.len();
         (self.servers[a].id, self.servers[b].id)
     }
+}
+
+fn incarnation(server: &Server) -> Incarnation {
+    server.replica.status().incarnation
 }
 
 fn global(server: &Server, stamp: Stamp) -> Global {

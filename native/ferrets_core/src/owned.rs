@@ -1,0 +1,107 @@
+//! Rows of servers that are lost, for tables that drop them.
+//!
+//! When a linked server goes, what it wrote goes: it is dropped from the store, in slices, and *fenced*: an entry of its
+//! that comes later, from a slower peer's stream or sync, is not merged. A netsplit that heals brings the same incarnation
+//! back: the fence falls, and its rows come by the sync. Tombstones stay: they delete what others wrote.
+//!
+//! A server that was never linked with the lost one may have its rows, by a sync with one that was. So a server tells its
+//! peers whom it has fenced, when it does and when a link comes up; who is not linked with the lost server follows.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::effect::{Effect, Peer};
+use crate::replica::{Progress, Replica};
+use crate::store::Store;
+use crate::version::Origin;
+use crate::wire::{self, Garbled, Head, Nonce, Reader};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Owned {
+    fenced: HashSet<Origin>,
+    /// Whether the store may still have rows of fenced writers, and whether the search for them has begun.
+    sweep: Sweep,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sweep {
+    #[default]
+    Done,
+    Due,
+    Begun,
+}
+
+impl Owned {
+    /// Whether an entry of this writer must not be merged.
+    pub fn is_fenced(&self, origin: Origin) -> bool {
+        self.fenced.contains(&origin)
+    }
+}
+
+impl<W> Replica<W> {
+    /// A linked server is lost, or a peer has lost it.
+    pub(crate) fn fence(&mut self, origin: Origin, effects: &mut Vec<Effect<W>>) {
+        if !self.config.drops_owned || !self.owned.fenced.insert(origin) {
+            return;
+        }
+        self.owned.sweep = Sweep::Due;
+        let links = self.links.iter().filter_map(|(peer, link)| Some((*peer, link.up()?.theirs)));
+        effects.extend(links.map(|(peer, link)| self.lost(peer, link, [origin].into_iter())));
+    }
+
+    /// Tells a peer who is fenced here.
+    pub(crate) fn tell_fenced(&mut self, peer: Peer, link: Nonce, effects: &mut Vec<Effect<W>>) {
+        if !self.owned.fenced.is_empty() {
+            effects.push(self.lost(peer, link, self.owned.fenced.iter().copied()));
+        }
+    }
+
+    fn lost(&self, peer: Peer, link: Nonce, origins: impl Iterator<Item = Origin>) -> Effect<W> {
+        let writers: Vec<_> = origins.filter_map(|origin| self.origins.get(origin)).collect();
+        let mut body = Vec::new();
+        wire::put_origins(&mut body, writers.into_iter());
+        Effect::Send { peer, head: Head::Lost { link }.encode(), body: Arc::new(body) }
+    }
+
+    pub(crate) fn on_lost(
+        &mut self,
+        (peer, link): (Peer, Nonce),
+        body: &[u8],
+        effects: &mut Vec<Effect<W>>,
+    ) -> Result<(), Garbled> {
+        if self.current(peer, link).is_none() {
+            return Ok(());
+        }
+        for origin in self.intern_all(&Reader::new(body).origins()?) {
+            // Linked with it, we know better. Our own rows are ours.
+            if !self.streams(origin) {
+                self.fence(origin, effects);
+            }
+        }
+        Ok(())
+    }
+
+    /// A server is linked (again).
+    pub(crate) fn unfence(&mut self, origin: Origin) {
+        self.owned.fenced.remove(&origin);
+    }
+
+    /// Drops rows of fenced servers, looking at so many entries.
+    pub(crate) fn sweep_owned<S: Store>(&mut self, store: &mut S, budget: usize) -> Progress {
+        if self.owned.sweep == Sweep::Done {
+            return Progress::Done;
+        }
+        let from_start = self.owned.sweep == Sweep::Due;
+        let (fenced, digest, origins) = (&self.owned.fenced, &mut self.digest, &self.origins);
+        let more = store.drop_owned(from_start, &|origin| fenced.contains(&origin), budget, &mut |hash, stamp| {
+            digest.remove(hash, stamp, origins.id(stamp.version.origin));
+        });
+        self.owned.sweep = if more { Sweep::Begun } else { Sweep::Done };
+        if more {
+            Progress::More
+        } else {
+            Progress::Done
+        }
+    }
+}
