@@ -173,7 +173,7 @@ impl Places {
         let removed = self.slots[at];
         let followers = &self.slots[at + 1..];
         let stays = |(i, place): (usize, &Place)| *place == Place::EMPTY || self.home(place.hash()) > at + i;
-        let moved = followers.iter().enumerate().position(|follower| stays(follower)).unwrap_or(followers.len());
+        let moved = followers.iter().enumerate().position(stays).unwrap_or(followers.len());
         self.slots.copy_within(at + 1..at + 1 + moved, at);
         self.slots[at + moved] = Place::EMPTY;
         self.len -= 1;
