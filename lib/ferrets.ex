@@ -296,4 +296,64 @@ defmodule Ferrets do
   @doc "Returns when all writes in flight from the server are applied by all its peers."
   @spec ping_all(server) :: :ok | {:error, [{pid, reason :: term}]}
   defdelegate ping_all(server), to: :ferrets
+
+  @doc "Deletes a record if it is there as it is. A newer record of the key survives, wherever it is."
+  @spec delete_object(server, tuple) :: :ok
+  defdelegate delete_object(server, record), to: :ferrets
+
+  @doc "The same for each record of a list."
+  @spec delete_objects(server, [tuple]) :: :ok
+  defdelegate delete_objects(server, records), to: :ferrets
+
+  @doc "`delete_object/2` that does not wait."
+  @spec delete_object_request(server, tuple) :: request_id
+  defdelegate delete_object_request(server, record), to: :ferrets
+
+  @doc "`delete_objects/2` that does not wait."
+  @spec delete_objects_request(server, [tuple]) :: request_id
+  defdelegate delete_objects_request(server, records), to: :ferrets
+
+  @doc """
+  Inserts a record if no record has its key. In a linked cluster at most one call per key returns `true`.
+
+      iex> {:ok, _pid} = Ferrets.start_link(name: :doc_insert_new)
+      iex> Ferrets.insert_new(:doc_insert_new, {"anna", 1})
+      true
+      iex> Ferrets.insert_new(:doc_insert_new, {"anna", 2})
+      false
+  """
+  @spec insert_new(server, tuple) :: boolean
+  defdelegate insert_new(server, record), to: :ferrets
+
+  @doc "The same, and returns the records under the key."
+  @spec insert_new_or_lookup(server, tuple) :: {boolean, [tuple]}
+  defdelegate insert_new_or_lookup(server, record), to: :ferrets
+
+  @doc "Inserts a record in one order with all that the leader does."
+  @spec insert_serial(server, tuple) :: :ok
+  defdelegate insert_serial(server, record), to: :ferrets
+
+  @doc "Holds back the writes of all callers until `unpause/2`, or until the caller ends."
+  @spec pause(server) :: reference
+  defdelegate pause(server), to: :ferrets
+
+  @doc "Ends a pause."
+  @spec unpause(server, reference) :: :ok | {:error, :unknown_pause_monitor}
+  defdelegate unpause(server, pause), to: :ferrets
+
+  @doc "For tests: has a server take itself for the leader, or not."
+  @spec set_leader(server, boolean) :: :ok
+  defdelegate set_leader(server, is_leader), to: :ferrets
+
+  @doc "One number for all records and their versions: equal on two nodes exactly when they hold the same."
+  @spec digest(server) :: non_neg_integer
+  defdelegate digest(server), to: :ferrets
+
+  @doc "Proof that all linked replicas are equal, or which are not."
+  @spec verify(server) :: :ok | {:error, [{node, :ferrets_verify.difference()}]}
+  defdelegate verify(server), to: :ferrets
+
+  @doc "Compares with all linked peers now, and exchanges what differs."
+  @spec sync(server) :: :ok
+  defdelegate sync(server), to: :ferrets
 end

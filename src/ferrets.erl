@@ -27,12 +27,15 @@
 -module(ferrets).
 
 -export([start/2, start_link/2, child_spec/1, stop/1]).
--export([insert/2, insert_many/2, delete/2, delete_many/2]).
+-export([insert/2, insert_many/2, delete/2, delete_many/2, delete_object/2, delete_objects/2]).
+-export([insert_new/2, insert_new_or_lookup/2, insert_serial/2]).
 -export([insert_request/2, insert_many_request/2, delete_request/2, delete_many_request/2]).
+-export([delete_object_request/2, delete_objects_request/2]).
 -export([wait_response/2, wait_responses/2]).
 -export([lookup/2, lookup_element/3, lookup_element/4, member/2, size/1]).
 -export([first/1, last/1, next/2, prev/2, tab2list/1, dump/1, foldl/3, foldr/3, remote_dump/1]).
 -export([info/1, table_name/1, other_nodes/1, other_pids/1, get_nodes_request/1, get_leader/1, ping/1, ping_all/1]).
+-export([set_leader/2, pause/1, unpause/2, digest/1, verify/1, sync/1]).
 
 -export_type([table/0, server/0, key/0, options/0, start_error/0, option_error/0, request_id/0]).
 
@@ -93,6 +96,39 @@ delete(Server, Key) ->
 delete_many(Server, Keys) ->
     ferrets_write:call(Server, delete_many, Keys).
 
+%% Deletes a record if it is here as it is, in the version that was seen here: a newer record of the key, on whatever node,
+%% survives.
+-spec delete_object(server(), tuple()) -> ok.
+delete_object(Server, Record) ->
+    ferrets_write:call(Server, delete_objects, [Record]).
+
+-spec delete_objects(server(), [tuple()]) -> ok.
+delete_objects(Server, Records) ->
+    ferrets_write:call(Server, delete_objects, Records).
+
+%% ---------------------------------------------------------------- writes that the leader does one after the other
+
+%% Inserts a record if no record has its key. In a linked cluster at most one call per key returns `true'. One round trip to
+%% the leader and one from there to all nodes, shared with other calls of the moment. Waits for syncs of the leader.
+%% Fails with `send_leader_op_failed' if no leader is found for about 15 s.
+-spec insert_new(server(), tuple()) -> boolean().
+insert_new(Server, Record) ->
+    ferrets_leader_op:call(Server, insert_new, Record) =:= inserted.
+
+%% Likewise; the records are those under the key afterwards.
+-spec insert_new_or_lookup(server(), tuple()) -> {WasInserted :: boolean(), [tuple()]}.
+insert_new_or_lookup(Server, Record) ->
+    case ferrets_leader_op:call(Server, insert_new_or_lookup, Record) of
+        inserted -> {true, [Record]};
+        {found, Found} -> {false, [Found]}
+    end.
+
+%% Inserts in any case, in one order with all other leader operations.
+-spec insert_serial(server(), tuple()) -> ok.
+insert_serial(Server, Record) ->
+    inserted = ferrets_leader_op:call(Server, insert_serial, Record),
+    ok.
+
 %% ---------------------------------------------------------------- replicated writes that do not wait
 
 %% Like `insert/2' or `insert_many/2', but returns when the write is done on this node, or sent to the server's; the
@@ -114,6 +150,14 @@ delete_request(Server, Key) ->
 -spec delete_many_request(server(), [key()]) -> request_id().
 delete_many_request(Server, Keys) ->
     ferrets_write:request(Server, delete_many, Keys).
+
+-spec delete_object_request(server(), tuple()) -> request_id().
+delete_object_request(Server, Record) ->
+    ferrets_write:request(Server, delete_objects, [Record]).
+
+-spec delete_objects_request(server(), [tuple()]) -> request_id().
+delete_objects_request(Server, Records) ->
+    ferrets_write:request(Server, delete_objects, Records).
 
 %% The answer to a request. After `timeout' it is still under way and may be waited for again.
 -spec wait_response(request_id(), timeout()) -> ferrets_request:answer(term()).
@@ -252,3 +296,34 @@ ping_peers(Peers) ->
         [] -> ok;
         Lost -> {error, Lost}
     end.
+
+%% For tests: has a server take itself for the leader, or not, whatever the others think.
+-spec set_leader(server(), boolean()) -> ok.
+set_leader(Server, IsLeader) when is_boolean(IsLeader) ->
+    ferrets_address:call(Server, {set_leader, IsLeader}).
+
+%% Until `unpause/2', or until the caller ends, writes of all callers through this server wait; they are then done in their
+%% order. Peers' writes are applied as ever. Several may pause at once.
+-spec pause(server()) -> reference().
+pause(Server) ->
+    ferrets_address:call(Server, pause).
+
+-spec unpause(server(), reference()) -> ok | {error, unknown_pause_monitor}.
+unpause(Server, Pause) ->
+    ferrets_address:call(Server, {unpause, Pause}).
+
+%% One number for all records and their versions: equal on two nodes exactly when they hold the same.
+-spec digest(server()) -> non_neg_integer().
+digest(Server) ->
+    ferrets_address:call(Server, digest).
+
+%% Compares digests with all linked peers: `ok' is proof that they held the same records. Tries for about a second, as
+%% writes that are on their way make digests differ; copies nothing, sends one small message to each peer and back.
+-spec verify(server()) -> ok | {error, [{node(), ferrets_verify:difference()}]}.
+verify(Server) ->
+    ferrets_verify:verify(Server).
+
+%% Compares with all linked peers now, and exchanges what differs. Nobody has to do that: it happens by itself.
+-spec sync(server()) -> ok.
+sync(Server) ->
+    ferrets_verify:sync(Server).

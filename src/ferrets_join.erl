@@ -4,6 +4,9 @@
 %%% other, has every such pair linked, and waits until each has synced. It then surveys again, and goes on until nothing
 %%% is missing, because other joins may have brought further servers meanwhile.
 %%%
+%%% The leaders of the two sides are linked first, so that only one of them is left when others meet: it alone has conflicts
+%%% decided (`handle_conflict'), and each one once.
+%%%
 %%% It holds no lock and blocks nobody: links are symmetric and idempotent, so any number of joins can run at once. Of
 %%% joins that overlap, the one that surveys last sees what the others have linked, and closes the gaps between them.
 %%%
@@ -97,10 +100,17 @@ join_pairs([], _Sides) ->
     ok;
 join_pairs(Pairs, Sides) ->
     check_reach(Pairs),
+    link_pairs(leaders_of(Sides, Pairs)),
     link_pairs(Pairs),
     %% A second time from the other end, which is nearly always there already: `ok' is to mean that both know.
     link_pairs([{B, A} || {A, B} <- Pairs]),
     join_pairs(missing(survey(Sides)), Sides).
+
+%% The pair of the two sides' leaders, if it is to be linked.
+-spec leaders_of([pid()], [pair()]) -> [pair()].
+leaders_of(Sides, Pairs) ->
+    Leaders = lists:usort([Leader || {reply, Leader} <- ask(Sides, leader)]),
+    [{A, B} || {A, B} <- Pairs, lists:usort([A, B]) =:= Leaders].
 
 -spec fail(failure(), map()) -> no_return().
 fail(Failure, Evidence) ->

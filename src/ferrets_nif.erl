@@ -10,9 +10,9 @@
 -export([create/4, close/1, status/1]).
 -export([lookup/2, member/2, size/1, first/1, last/1, next/2, prev/2, scan/2]).
 -export([check/3, insert/3, insert_many/3, delete/3, delete_many/3, delete_objects/3, ask/4]).
--export([local_insert/2, local_delete/2, local_delete_objects/2]).
+-export([local_insert/2, local_delete/2, local_delete_objects/2, local_delete_owned/3]).
 -export([peer_up/2, peer_down/2, message/4, work/1, flush/1, barrier/2, tick/1]).
--export([digest/1, force_leader/2, pause/2, end_detour/1, decide/3]).
+-export([digest/1, sync/1, force_leader/2, pause/2, end_detour/1, decide/3]).
 
 -export_type([handle/0, peer/0, tag/0, operation/0, answer/0, effect/0, settings/0, position/0, status/0]).
 
@@ -86,7 +86,7 @@ create(_Name, _Type, _KeyPos, _Settings) -> not_loaded().
 close(_Handle) -> not_loaded().
 
 %% `#{size, memory, garbage, pages, tombstones, incarnation, leader := self | peer(), log_entries, log_bytes, pulls, conflicts,
-%%    peers := [#{peer, state := opening | syncing | synced, unacked, node, incarnation}]}'; memory in words.
+%%    peers := [#{peer, state := opening | syncing | synced, unacked, lag_ms, node, incarnation}]}'; memory in words.
 -spec status(handle()) -> status().
 status(_Handle) -> not_loaded().
 
@@ -154,6 +154,10 @@ local_delete(_Tab, _Keys) -> not_loaded().
 -spec local_delete_objects(atom(), [tuple()]) -> ok | {more, [tuple()]}.
 local_delete_objects(_Tab, _Records) -> not_loaded().
 
+%% Drops the records that were written on a node. `more': call again with `continue'; with `done' comes their number.
+-spec local_delete_owned(atom(), Node :: binary(), start | continue) -> {more | done, non_neg_integer()}.
+local_delete_owned(_Tab, _Node, _From) -> not_loaded().
+
 %% Asks the leader. The reply `{[alias | Tag], Answer}' comes through the alias.
 -spec ask(atom(), operation(), tuple(), tag()) -> wait.
 ask(_Tab, _Operation, _Record, _Tag) -> not_loaded().
@@ -191,6 +195,10 @@ tick(_Handle) -> not_loaded().
 %% One number for all records and their versions, below 2^64.
 -spec digest(handle()) -> non_neg_integer().
 digest(_Handle) -> not_loaded().
+
+%% Compares with every linked peer now. `pulls' in the status says how many comparisons are left.
+-spec sync(handle()) -> [effect()].
+sync(_Handle) -> not_loaded().
 
 %% For tests: has this server take itself for the leader, or not.
 -spec force_leader(handle(), boolean()) -> [effect()].

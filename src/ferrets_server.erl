@@ -13,7 +13,9 @@
 %%%     {ferrets_link, From, Head, Body}    from a peer's server, for the library
 %%%     ferrets_flush                       from the library, in a writer's process: there is something to ship
 %%%     {ferrets_request, Tag, Question}    from anybody; the answer `{[alias | Tag], Answer}' goes to `Tag', often later
-%%%     ferrets_backlog                     to itself: go on with the writes of callers on other nodes
+%%%     {ferrets_detour, Tag, Op, List}     from the library, in a writer's process: the table is paused
+%%%     {ferrets_decided, Question, Record} from a conflict handler's process
+%%%     ferrets_backlog                     to itself: go on with the writes that callers cannot do themselves
 %%%
 %%% A peer's messages arrive in their order or not at all. After a netsplit those of the old link may still come in
 %%% from a pid that is then taken for a new peer; the library tells them from a new link's and drops them.
@@ -38,6 +40,8 @@
     options :: ferrets_options:checked(),
     peers = ferrets_peers:new() :: ferrets_peers:peers(),
     backlog = ferrets_backlog:new() :: ferrets_backlog:backlog(),
+    %% Who pauses the table: monitors of them.
+    pauses = #{} :: #{reference() => pid()},
     %% Nodes whose servers went, the latest first.
     node_down_history = [] :: [node()],
     tick :: reference()
@@ -64,13 +68,19 @@ init({Tab, #{type := Type, keypos := KeyPos} = Options}) ->
     end.
 
 -spec settings(ferrets_options:checked()) -> ferrets_nif:settings().
-settings(#{tombstone_ttl := TombstoneTtl, stall_timeout := StallTimeout, compare_interval := CompareInterval}) ->
+settings(Options) ->
+    #{
+        tombstone_ttl := TombstoneTtl,
+        stall_timeout := StallTimeout,
+        compare_interval := CompareInterval,
+        on_nodedown := OnNodedown
+    } = Options,
     #{
         node => atom_to_binary(node()),
         tombstone_ttl_ms => TombstoneTtl,
         stall_timeout_ms => StallTimeout,
-        asks_conflicts => false,
-        drops_owned => false,
+        asks_conflicts => is_map_key(handle_conflict, Options),
+        drops_owned => OnNodedown =:= delete_owned,
         compare_interval_ms => CompareInterval
     }.
 
@@ -84,6 +94,23 @@ handle_call(other_pids, _From, State) ->
 handle_call(leader, _From, State) ->
     #{leader := Leader} = ferrets_nif:status(State#state.handle),
     {reply, server_pid(Leader, State), State};
+handle_call({set_leader, IsLeader}, _From, State) when is_boolean(IsLeader) ->
+    {reply, ok, run(ferrets_nif:force_leader(State#state.handle, IsLeader), State)};
+handle_call(digest, _From, State) ->
+    {reply, ferrets_nif:digest(State#state.handle), State};
+handle_call(sync, _From, State) ->
+    {reply, ok, run(ferrets_nif:sync(State#state.handle), State)};
+handle_call(pulls, _From, State) ->
+    #{pulls := Pulls} = ferrets_nif:status(State#state.handle),
+    {reply, Pulls, State};
+handle_call(pause, {Pid, _}, State) ->
+    Pause = erlang:monitor(process, Pid),
+    {reply, Pause, set_pauses((State#state.pauses)#{Pause => Pid}, State)};
+handle_call({unpause, Pause}, _From, #state{pauses = Pauses} = State) when is_map_key(Pause, Pauses) ->
+    true = erlang:demonitor(Pause, [flush]),
+    {reply, ok, set_pauses(maps:remove(Pause, Pauses), State)};
+handle_call({unpause, _}, _From, State) ->
+    {reply, {error, unknown_pause_monitor}, State};
 handle_call(info, _From, State) ->
     {reply, info(State), State};
 handle_call(dump, From, #state{tab = Tab} = State) ->
@@ -110,6 +137,12 @@ handle_info(ferrets_flush, State) ->
     {noreply, work(ferrets_nif:flush(State#state.handle), State)};
 handle_info({ferrets_request, Tag, Question}, State) when is_reference(Tag) ->
     {noreply, handle_request(Question, Tag, State)};
+handle_info({ferrets_detour, Tag, Op, List}, #state{backlog = Backlog} = State) ->
+    {noreply, add_to_backlog(ferrets_backlog:add_detour(Tag, Op, List, Backlog), State)};
+handle_info({ferrets_decided, Question, Record}, State) ->
+    {noreply, run(ferrets_nif:decide(State#state.handle, Question, Record), State)};
+handle_info({'DOWN', Pause, process, _, _}, #state{pauses = Pauses} = State) when is_map_key(Pause, Pauses) ->
+    {noreply, set_pauses(maps:remove(Pause, Pauses), State)};
 handle_info(ferrets_backlog, State) ->
     {noreply, work_backlog(State)};
 handle_info({timeout, Tick, tick}, #state{tick = Tick} = State) ->
@@ -146,14 +179,23 @@ log_unexpected(Kind, Message, #state{tab = Tab}) ->
 
 -spec handle_request(term(), ferrets_request:id(), state()) -> state().
 handle_request({write, Op, Argument}, Tag, #state{backlog = Backlog} = State) when
-    Op =:= insert; Op =:= insert_many; Op =:= delete; Op =:= delete_many
+    Op =:= insert; Op =:= insert_many; Op =:= delete; Op =:= delete_many; Op =:= delete_objects
 ->
-    State1 = State#state{backlog = ferrets_backlog:add(Tag, Op, Argument, Backlog)},
-    case ferrets_backlog:is_empty(Backlog) of
-        true -> work_backlog(State1);
-        %% A `ferrets_backlog' is under way.
-        false -> State1
-    end;
+    add_to_backlog(ferrets_backlog:add(Tag, Op, Argument, Backlog), State);
+handle_request({ask, Operation, Record}, Tag, #state{tab = Tab} = State) ->
+    try
+        wait = ferrets_nif:ask(Tab, Operation, Record, Tag)
+    catch
+        error:badarg -> ferrets_request:answer(Tag, {ferrets_refused, badarg, self()})
+    end,
+    State;
+handle_request(digest, Tag, State) ->
+    ferrets_request:answer(Tag, ferrets_nif:digest(State#state.handle)),
+    State;
+handle_request(leader, Tag, State) ->
+    #{leader := Leader} = ferrets_nif:status(State#state.handle),
+    ferrets_request:answer(Tag, server_pid(Leader, State)),
+    State;
 handle_request(barrier, Tag, State) ->
     run(ferrets_nif:barrier(State#state.handle, Tag), State);
 handle_request(ping, Tag, State) ->
@@ -179,7 +221,31 @@ handle_request(Question, Tag, State) ->
     log_unexpected(info, {ferrets_request, Tag, Question}, State),
     State.
 
+-spec add_to_backlog(ferrets_backlog:backlog(), state()) -> state().
+add_to_backlog(Backlog, #state{backlog = Before} = State) ->
+    State1 = State#state{backlog = Backlog},
+    case ferrets_backlog:is_empty(Before) of
+        true -> work_backlog(State1);
+        %% A `ferrets_backlog' is under way, or the end of a pause will send one.
+        false -> State1
+    end.
+
+-spec set_pauses(#{reference() => pid()}, state()) -> state().
+set_pauses(Pauses, #state{handle = Handle, pauses = Before} = State) ->
+    State1 = State#state{pauses = Pauses},
+    case {map_size(Before), map_size(Pauses)} of
+        {0, 1} ->
+            work(ferrets_nif:pause(Handle, true), State1);
+        {1, 0} ->
+            self() ! ferrets_backlog,
+            work(ferrets_nif:pause(Handle, false), State1);
+        _ ->
+            State1
+    end.
+
 -spec work_backlog(state()) -> state().
+work_backlog(#state{pauses = Pauses} = State) when map_size(Pauses) > 0 ->
+    State;
 work_backlog(#state{tab = Tab, backlog = Backlog} = State) ->
     case ferrets_backlog:is_empty(Backlog) of
         true ->
@@ -187,14 +253,26 @@ work_backlog(#state{tab = Tab, backlog = Backlog} = State) ->
         false ->
             {Answer, Rest} = ferrets_backlog:work(Tab, Backlog),
             _ = ferrets_backlog:is_empty(Rest) orelse (self() ! ferrets_backlog),
-            answer_write(Answer),
+            answer_write(Answer, State),
             State#state{backlog = Rest}
     end.
 
--spec answer_write(ferrets_backlog:answer()) -> ok.
-answer_write(later) -> ok;
-answer_write({answer, Tag, ok}) -> ferrets_request:answer(Tag, ok);
-answer_write({answer, Tag, badarg}) -> ferrets_request:answer(Tag, {ferrets_refused, badarg, self()}).
+-spec answer_write(ferrets_backlog:answer(), state()) -> ok.
+answer_write({later, IsDetour}, State) ->
+    end_detour(IsDetour, State);
+answer_write({answer, Tag, ok, IsDetour}, State) ->
+    ferrets_request:answer(Tag, ok),
+    end_detour(IsDetour, State);
+answer_write({answer, Tag, badarg, IsDetour}, State) ->
+    ferrets_request:answer(Tag, {ferrets_refused, badarg, self()}),
+    end_detour(IsDetour, State).
+
+-spec end_detour(boolean(), state()) -> ok.
+end_detour(false, _State) ->
+    ok;
+end_detour(true, State) ->
+    [] = ferrets_nif:end_detour(State#state.handle),
+    ok.
 
 %% ---------------------------------------------------------------- effects
 
@@ -220,6 +298,20 @@ run_one({reply, Tags}, State) ->
     State;
 run_one({answer, Tag, Answer}, State) ->
     ferrets_request:answer(Tag, Answer),
+    State;
+run_one({conflict, Question, Ours, Theirs}, #state{options = Options} = State) ->
+    ferrets_conflict:decide(Options, Question, Ours, Theirs),
+    State;
+run_one({wrong_leader, From, Operation, External}, #state{options = Options} = State) ->
+    Record = binary_to_term(External),
+    log_wrong_leader(Operation, State),
+    case Options of
+        #{handle_wrong_leader := Fun} ->
+            Info = #{from => server_pid(From, State), op => {Operation, Record}, server => self()},
+            ferrets_callback:run(handle_wrong_leader, Fun, Info);
+        #{} ->
+            ok
+    end,
     State;
 run_one({send, Peer, Head, Body}, State) ->
     send(ferrets_peers:pid(Peer, State#state.peers), Head, Body),
@@ -253,12 +345,16 @@ change_link({link_down, Peer, Reason}, Pid, State) ->
     State1 = set_link(Peer, closed, State),
     case Reason of
         %% The library opens a new link in the same breath: who waits for the sync goes on waiting.
-        _ when Reason =:= gap; Reason =:= relinked -> State1;
+        _ when Reason =:= gap; Reason =:= relinked; Reason =:= stalled -> State1;
         _ -> answer_waiting(Peer, {error, {link_down, Reason}}, State1)
     end;
 change_link({refused, Peer, Reason}, Pid, State) ->
     log_peer(error, ferrets_link_refused, Pid, #{reason => Reason}, State),
     answer_waiting(Peer, {error, {refused, Reason}}, set_link(Peer, closed, State)).
+
+-spec log_wrong_leader(ferrets_nif:operation(), state()) -> ok.
+log_wrong_leader(Operation, #state{tab = Tab}) ->
+    ?LOG_INFO(#{what => ferrets_wrong_leader, table => Tab, operation => Operation}).
 
 -spec log_peer(logger:level(), atom(), pid(), map(), state()) -> ok.
 log_peer(Level, What, Pid, Evidence, #state{tab = Tab}) ->
@@ -332,7 +428,7 @@ info(#state{tab = Tab, handle = Handle, options = Options, node_down_history = H
         leader => server_pid(Leader, State),
         peers => lists:flatmap(fun(Peer) -> peer_info(Peer, State) end, Peers),
         node_down_history => History,
-        pause_monitors => []
+        pause_monitors => maps:keys(State#state.pauses)
     }.
 
 -spec peer_info(#{peer := ferrets_nif:peer(), atom() => term()}, state()) -> [map()].

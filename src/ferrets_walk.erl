@@ -5,7 +5,7 @@
 %%% throughout is shown exactly once. Walks go in key order in an `ordered_set' and in no order otherwise.
 -module(ferrets_walk).
 
--export([to_list/1, foldl/3, foldr/3]).
+-export([to_list/1, foldl/3, foldr/3, each_slice/2]).
 
 -spec to_list(atom()) -> [tuple()].
 to_list(Tab) ->
@@ -24,6 +24,19 @@ foldl(Fun, Acc, _Tab, {Records, done}) ->
     lists:foldl(Fun, Acc, Records);
 foldl(Fun, Acc, Tab, {Records, Position}) ->
     foldl(Fun, lists:foldl(Fun, Acc, Records), Tab, ferrets_nif:scan(Tab, Position)).
+
+%% Shows the records a list at a time.
+-spec each_slice(fun(([tuple()]) -> term()), atom()) -> ok.
+each_slice(Fun, Tab) ->
+    each_slice(Fun, Tab, ferrets_nif:scan(Tab, start)).
+
+-spec each_slice(fun(([tuple()]) -> term()), atom(), {[tuple()], ferrets_nif:position() | done}) -> ok.
+each_slice(Fun, _Tab, {Records, done}) ->
+    _ = Fun(Records),
+    ok;
+each_slice(Fun, Tab, {Records, Position}) ->
+    _ = Fun(Records),
+    each_slice(Fun, Tab, ferrets_nif:scan(Tab, Position)).
 
 %% Holds the whole table in the caller's heap, since slices come from the front only.
 -spec foldr(fun((tuple(), Acc) -> Acc), Acc, atom()) -> Acc.

@@ -17,7 +17,7 @@
 
 -export_type([op/0, argument/0]).
 
--type op() :: insert | insert_many | delete | delete_many.
+-type op() :: insert | insert_many | delete | delete_many | delete_objects.
 %% A record, a list of records, a key, a list of keys.
 -type argument() :: term().
 
@@ -136,6 +136,7 @@ apply_all(Tab, Op, Argument, Tag) ->
 
 -spec check_slice(atom(), op(), argument()) -> ok | {more, argument()}.
 check_slice(Tab, insert_many, Records) -> ferrets_nif:check(Tab, record, Records);
+check_slice(Tab, delete_objects, Records) -> ferrets_nif:check(Tab, record, Records);
 check_slice(Tab, delete_many, Keys) -> ferrets_nif:check(Tab, key, Keys);
 check_slice(_Tab, _Op, _Argument) -> ok.
 
@@ -144,7 +145,8 @@ check_slice(_Tab, _Op, _Argument) -> ok.
 apply_slice(Tab, insert, Record, Tag) -> ferrets_nif:insert(Tab, Record, Tag);
 apply_slice(Tab, delete, Key, Tag) -> ferrets_nif:delete(Tab, Key, Tag);
 apply_slice(Tab, insert_many, Records, Tag) -> ferrets_nif:insert_many(Tab, Records, Tag);
-apply_slice(Tab, delete_many, Keys, Tag) -> ferrets_nif:delete_many(Tab, Keys, Tag).
+apply_slice(Tab, delete_many, Keys, Tag) -> ferrets_nif:delete_many(Tab, Keys, Tag);
+apply_slice(Tab, delete_objects, Records, Tag) -> ferrets_nif:delete_objects(Tab, Records, Tag).
 
 %% ---------------------------------------------------------------- bad input
 
@@ -159,6 +161,7 @@ check_shape(Op, Argument) ->
 -spec has_shape(op(), argument()) -> boolean().
 has_shape(insert, Record) -> is_tuple(Record);
 has_shape(insert_many, Records) -> is_proper(Records) andalso lists:all(fun is_tuple/1, Records);
+has_shape(delete_objects, Records) -> has_shape(insert_many, Records);
 has_shape(delete, _Key) -> true;
 has_shape(delete_many, Keys) -> is_proper(Keys).
 

@@ -2,6 +2,7 @@ defmodule FerretsTest do
   use ExUnit.Case, async: true
 
   doctest Ferrets
+  doctest Ferrets.Local
 
   test "a table stands in a supervision tree and is started again" do
     start_supervised!({Ferrets, name: :tree_sessions, type: :set})

@@ -131,6 +131,11 @@ pub struct Silence {
 }
 
 impl Silence {
+    /// How long it has been at the last look.
+    pub fn seen_ms(&self, now_ms: u64) -> u64 {
+        self.since_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms))
+    }
+
     /// An answer has come, or the question been put again.
     pub fn end(&mut self) {
         self.since_ms = None;

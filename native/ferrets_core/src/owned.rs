@@ -20,6 +20,10 @@ use crate::wire::{self, Garbled, Head, Nonce, Reader};
 #[derive(Debug, Default)]
 pub(crate) struct Owned {
     fenced: HashSet<Origin>,
+    /// Writers whose rows the user wants dropped here, once.
+    unwanted: HashSet<Origin>,
+    /// Rows dropped by the present sweep, or the last one.
+    dropped: u64,
     /// Whether the store may still have rows of fenced writers, and whether the search for them has begun.
     sweep: Sweep,
 }
@@ -42,7 +46,13 @@ impl Owned {
 impl<W> Replica<W> {
     /// A linked server is lost, or a peer has lost it.
     pub(crate) fn fence(&mut self, origin: Origin, effects: &mut Vec<Effect<W>>) {
-        if !self.config.drops_owned || !self.owned.fenced.insert(origin) {
+        if self.config.drops_owned {
+            self.fence_always(origin, effects);
+        }
+    }
+
+    fn fence_always(&mut self, origin: Origin, effects: &mut Vec<Effect<W>>) {
+        if !self.owned.fenced.insert(origin) {
             return;
         }
         self.owned.sweep = Sweep::Due;
@@ -87,21 +97,44 @@ impl<W> Replica<W> {
         self.owned.fenced.remove(&origin);
     }
 
+    /// Drops the rows that were written on a node, for a user who asks for it; [`Replica::sweep_owned`] does the work. Those
+    /// of servers that are not linked are fenced, too.
+    pub fn delete_owned(&mut self, node: &[u8], effects: &mut Vec<Effect<W>>) {
+        for origin in self.origins.on_node(node) {
+            if self.streams(origin) {
+                self.owned.unwanted.insert(origin);
+            } else {
+                self.fence_always(origin, effects);
+            }
+        }
+        self.owned.sweep = Sweep::Due;
+        self.owned.dropped = 0;
+    }
+
+    /// How many rows the present sweep, or the last one, has dropped.
+    pub fn dropped(&self) -> u64 {
+        self.owned.dropped
+    }
+
     /// Drops rows of fenced servers, looking at so many entries.
-    pub(crate) fn sweep_owned<S: Store>(&mut self, store: &mut S, budget: usize) -> Progress {
+    pub fn sweep_owned<S: Store>(&mut self, store: &mut S, budget: usize) -> Progress {
         if self.owned.sweep == Sweep::Done {
             return Progress::Done;
         }
         let from_start = self.owned.sweep == Sweep::Due;
-        let (fenced, digest, origins) = (&self.owned.fenced, &mut self.digest, &self.origins);
-        let more = store.drop_owned(from_start, &|origin| fenced.contains(&origin), budget, &mut |hash, stamp| {
+        let Owned { fenced, unwanted, dropped, .. } = &mut self.owned;
+        let (digest, origins) = (&mut self.digest, &self.origins);
+        let is_owned = |origin: Origin| fenced.contains(&origin) || unwanted.contains(&origin);
+        let more = store.drop_owned(from_start, &is_owned, budget, &mut |hash, stamp| {
+            *dropped += 1;
             digest.remove(hash, stamp, origins.id(stamp.version.origin));
         });
-        self.owned.sweep = if more { Sweep::Begun } else { Sweep::Done };
         if more {
-            Progress::More
-        } else {
-            Progress::Done
+            self.owned.sweep = Sweep::Begun;
+            return Progress::More;
         }
+        self.owned.sweep = Sweep::Done;
+        self.owned.unwanted.clear();
+        Progress::Done
     }
 }

@@ -115,6 +115,8 @@ pub struct PeerStatus {
     pub state: LinkState,
     /// Batches sent to it and not acknowledged.
     pub unacked_batches: u64,
+    /// For how long it has owed an answer, as far as a tick has seen that it does.
+    pub lag_ms: u64,
     /// Who it is, once the link is up.
     pub writer: Option<Writer>,
 }
@@ -264,7 +266,7 @@ impl<W> Replica<W> {
     }
 
     /// How things stand.
-    pub fn status(&self) -> Status {
+    pub fn status(&self, now: Time) -> Status {
         let (log_entries, log_bytes) = self.log.backlog();
         Status {
             incarnation: self.config.writer.incarnation,
@@ -274,7 +276,7 @@ impl<W> Replica<W> {
             tombstones: self.tombstones.count(),
             conflicts: self.conflicts.count(),
             pulls: self.pulls.count(),
-            peers: self.links.iter().map(|(peer, link)| peer_status(*peer, link)).collect(),
+            peers: self.links.iter().map(|(peer, link)| peer_status(*peer, link, now)).collect(),
         }
     }
 
@@ -319,11 +321,12 @@ impl<W> Replica<W> {
     }
 }
 
-fn peer_status(peer: Peer, link: &Link) -> PeerStatus {
+fn peer_status(peer: Peer, link: &Link, now: Time) -> PeerStatus {
     PeerStatus {
         peer,
         state: link.state(),
         unacked_batches: link.up().map_or(0, |up| up.sent - up.acked),
+        lag_ms: link.silence.seen_ms(now.ms()),
         writer: link.up().map(|up| up.writer.clone()),
     }
 }

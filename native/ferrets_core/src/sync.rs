@@ -120,6 +120,11 @@ impl<W> Replica<W> {
         }
     }
 
+    /// Compares with every linked peer now, and fetches what is missing here or there.
+    pub fn sync(&mut self, effects: &mut Vec<Effect<W>>) {
+        self.want_pull_from_all(Scope::FULL, effects);
+    }
+
     /// A link is gone: there is nobody to pull from.
     pub(crate) fn forget_pull(&mut self, peer: Peer, effects: &mut Vec<Effect<W>>) {
         let running = self.pulls.is_with(peer);

@@ -66,6 +66,12 @@ impl Origins {
         self.writers.get(origin.0 as usize)
     }
 
+    /// The incarnations that ran on a node.
+    pub fn on_node(&self, node: &[u8]) -> Vec<Origin> {
+        let places = self.writers.iter().enumerate().filter(|(_, writer)| writer.node == node);
+        places.map(|(place, _)| Origin(place as u32)).collect()
+    }
+
     /// How many incarnations are known, the table's own included.
     pub fn count(&self) -> usize {
         self.writers.len()

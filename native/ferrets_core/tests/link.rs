@@ -188,7 +188,7 @@ fn a_refusal_ends_the_opening_link() {
     let Some(Head::Hello { nonce, .. }) = heads(&effects).pop() else { panic!("a Hello") };
     let effects = host.hear(&Head::Refuse { nonce, reason: Refusal::TableType });
     assert_eq!(effects, vec![Effect::Refused(PEER, Refusal::TableType)]);
-    assert!(host.replica.status().peers.is_empty());
+    assert!(host.replica.status(Time::from_ms(0)).peers.is_empty());
 }
 
 #[test]

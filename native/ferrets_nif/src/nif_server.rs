@@ -27,7 +27,7 @@ mod atoms {
         incarnation, leader, log_entries, log_bytes, pulls, conflicts, peers,
         // `self` is a word of Rust's.
         this = "self",
-        peer, state, unacked, node, opening, syncing, synced,
+        peer, state, unacked, lag_ms, node, opening, syncing, synced,
     }
 }
 
@@ -41,6 +41,7 @@ nif!("tick", 1, tick);
 nif!("status", 1, status);
 nif!("digest", 1, digest);
 nif!("force_leader", 2, force_leader);
+nif!("sync", 1, sync);
 nif!("pause", 2, pause);
 nif!("end_detour", 1, end_detour);
 nif!("decide", 3, decide);
@@ -168,6 +169,10 @@ fn decide<'a>(env: Env<'a>, [term, question, record]: [Term<'a>; 3]) -> Answer<'
     })
 }
 
+fn sync<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
+    event(env, term, |engine, effects| engine.replica.sync(effects))
+}
+
 fn force_leader<'a>(env: Env<'a>, [term, is_leader]: [Term<'a>; 2]) -> Answer<'a> {
     let is_leader = decode(is_leader)?;
     event(env, term, |engine, _| engine.replica.force_leader(is_leader))
@@ -198,7 +203,7 @@ fn digest<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
 
 fn status<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
     let handle = handle(term)?;
-    let status = handle.table.with_engine(handle.id, |engine| engine.replica.status()).map_err(|_| BadArg)?;
+    let status = handle.table.with_engine(handle.id, |engine| engine.replica.status(now())).map_err(|_| BadArg)?;
     let leader = match status.leader {
         Some(peer) => peer.0.encode(env),
         None => atoms::this().encode(env),
@@ -237,6 +242,7 @@ fn peer_status<'a>(env: Env<'a>, peer: &PeerStatus) -> Term<'a> {
     put(atoms::peer(), peer.peer.0.encode(env));
     put(atoms::state(), state.encode(env));
     put(atoms::unacked(), peer.unacked_batches.encode(env));
+    put(atoms::lag_ms(), peer.lag_ms.encode(env));
     if let Some(writer) = &peer.writer {
         put(atoms::incarnation(), writer.incarnation.encode(env));
         put(atoms::node(), binary(env, &writer.node));

@@ -7,11 +7,12 @@
 use std::sync::atomic::Ordering;
 
 use ferrets_core::leader::Operation;
-use rustler::{Encoder, Env, Term};
+use ferrets_core::replica::Progress;
+use rustler::{Binary, Encoder, Env, Term};
 
 use crate::beam::call::{nif, Answer, BadArg};
 use crate::beam::term::{cell, encode, list, Elements};
-use crate::engine::{Action, Waiter, Write, Written};
+use crate::engine::{Action, Effects, Waiter, Write, Written};
 use crate::registry;
 use crate::slice::Slice;
 use crate::store::Item;
@@ -20,12 +21,15 @@ use crate::table::{Table, TableId, Unwritten};
 /// How many records one taking of the lock writes at most. A list of no more is written at one go.
 const BATCH_MAX: usize = 100;
 
+/// Entries that a search for owned records looks at under one taking of the lock.
+const SWEEP_ENTRIES: usize = 64;
+
 /// A batch ends early once it has so many words.
 const BATCH_WORDS: u64 = 16 * 1024;
 
 mod atoms {
     rustler::atoms! {
-        ok, wait, untagged, more, record, key, undefined,
+        ok, wait, untagged, more, done, r#continue = "continue", record, key, undefined,
         ferrets_flush, ferrets_detour,
         insert_new, insert_new_or_lookup, insert_serial,
         insert_many, delete_many, delete_objects,
@@ -217,6 +221,30 @@ fn local_delete_objects<'a>(env: Env<'a>, [name, records]: [Term<'a>; 2]) -> Ans
     Target::find_local(env, name, Action::DeleteObject)?.write_many(records)
 }
 
+/// `continue` goes on with the search; anything else begins it.
+fn local_delete_owned<'a>(env: Env<'a>, [name, node, from]: [Term<'a>; 3]) -> Answer<'a> {
+    let (table, id) = registry::find(name).ok_or(BadArg)?;
+    let node = node.decode::<Binary>().map_err(|_| BadArg)?;
+    let slice = Slice::begin(env);
+    let mut begins = atoms::r#continue() != from;
+    loop {
+        let swept = table.with_engine(id, |engine| {
+            // What is to be told to peers can wait for the next event: a fence is told again with each link.
+            let mut effects = Effects::new();
+            if std::mem::take(&mut begins) {
+                engine.replica.delete_owned(node.as_slice(), &mut effects);
+            }
+            let progress = engine.replica.sweep_owned(&mut engine.writer, SWEEP_ENTRIES);
+            (progress, engine.replica.dropped())
+        });
+        match swept.map_err(|_| BadArg)? {
+            (Progress::Done, dropped) => return Ok((atoms::done(), dropped).encode(env)),
+            (Progress::More, _) if slice.is_over(0) => return Ok((atoms::more(), 0).encode(env)),
+            (Progress::More, _) => {}
+        }
+    }
+}
+
 fn ask<'a>(env: Env<'a>, [name, operation, record, tag]: [Term<'a>; 4]) -> Answer<'a> {
     let operation = match operation {
         term if atoms::insert_new() == term => Operation::InsertNew,
@@ -272,6 +300,7 @@ fn check<'a>(env: Env<'a>, [name, kind, terms]: [Term<'a>; 3]) -> Answer<'a> {
 nif!("ask", 4, ask);
 nif!("delete_objects", 3, delete_objects);
 nif!("local_insert", 2, local_insert);
+nif!("local_delete_owned", 3, local_delete_owned);
 nif!("local_delete", 2, local_delete);
 nif!("local_delete_objects", 2, local_delete_objects);
 nif!("check", 3, check);

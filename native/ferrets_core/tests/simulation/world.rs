@@ -321,7 +321,9 @@ impl World {
     fn ask(&mut self, at: usize) {
         let others = self.servers.len() - 1;
         let server = &mut self.servers[at];
-        if server.replica.status().peers.iter().filter(|peer| peer.state != LinkState::Opening).count() != others {
+        if server.replica.status(Time::from_ms(0)).peers.iter().filter(|peer| peer.state != LinkState::Opening).count()
+            != others
+        {
             return;
         }
         let key = ASKED + self.rng.u8(0..16);
@@ -519,7 +521,7 @@ impl World {
         let id = server.id;
         let Some(waiting) = self.waiting.remove(&waiter) else { return Err(format!("waiter {waiter} served twice")) };
         let mut holders = BTreeSet::from([id]);
-        for peer in server.replica.status().peers {
+        for peer in server.replica.status(Time::from_ms(0)).peers {
             let Some(there) = self.find(peer.peer.0).filter(|_| peer.state != LinkState::Opening) else { continue };
             let has = global_of(&self.servers[there], waiting.key);
             // A server that has lost the writer has dropped what it wrote.
@@ -572,7 +574,7 @@ impl World {
 
     fn unrest(&self) -> Option<String> {
         for server in &self.servers {
-            let status = server.replica.status();
+            let status = server.replica.status(Time::from_ms(0));
             if status.peers.len() + 1 != self.servers.len()
                 || status.peers.iter().any(|peer| peer.state != LinkState::Synced)
             {
@@ -649,7 +651,7 @@ impl World {
         }
         for server in &self.servers {
             let left = server.store.iter().filter(|(_, stamp, _)| stamp.kind == Kind::Tombstone).count();
-            if left > 0 || server.replica.status().tombstones > 0 {
+            if left > 0 || server.replica.status(Time::from_ms(0)).tombstones > 0 {
                 return Err(format!("server {} keeps {left} tombstones for ever", server.id));
             }
         }
@@ -717,7 +719,7 @@ impl World {
     }
 
     fn is_linked(&self, here: ServerId, there: ServerId) -> bool {
-        let status = self.find(here).map(|at| self.servers[at].replica.status());
+        let status = self.find(here).map(|at| self.servers[at].replica.status(Time::from_ms(0)));
         let mut peers = status.into_iter().flat_map(|status| status.peers);
         peers.any(|peer| peer.peer == Peer(there) && peer.state != LinkState::Opening)
     }
@@ -750,7 +752,7 @@ impl World {
 }
 
 fn incarnation(server: &Server) -> Incarnation {
-    server.replica.status().incarnation
+    server.replica.status(Time::from_ms(0)).incarnation
 }
 
 fn global(server: &Server, stamp: Stamp) -> Global {
