@@ -3,15 +3,15 @@
 //! Only with a conflict handler. A pull that brings a record for a key with another record, both written before the link
 //! came up, merges nothing as long as this server's leader has not pulled from it. The leader asks the host, once, and
 //! writes the answer as a new version, which goes everywhere by its stream. Its pull is over when all it asked for is
-//! decided and everywhere. Since the leader pulls from everybody, every conflict is asked about; and since an answer is
-//! newer than any link, the same key in the next peer's table is no conflict any more.
+//! decided and everywhere. Since the leader pulls from everybody, every conflict is asked about; and since it
+//! remembers which versions it has had decided, the same records in the next peer's table are no conflict any more.
 //!
 //! Where servers are cut and linked faster than they sync, one may leave a key alone for a leader that finds no conflict
 //! there. The comparison that comes now and then puts that right.
 //!
 //! What was written after the link came up comes by the stream as well, and is no conflict: the newer write wins.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::clock::Time;
 use crate::effect::{Effect, Peer};
@@ -45,7 +45,13 @@ struct Open {
 pub(crate) struct Conflicts {
     asked: QuestionId,
     open: HashMap<QuestionId, Open>,
+    /// Versions that a decision has had before it. The answer to it stands above them, so they are in no conflict any more,
+    /// whoever else still has them and is linked later.
+    decided: HashSet<Version>,
 }
+
+/// So many decided versions are remembered. Beyond, all are forgotten, and a key may be asked about again.
+const DECIDED_MAX: usize = 1_000_000;
 
 impl Conflicts {
     /// How many there are.
@@ -82,6 +88,9 @@ impl<W> Replica<W> {
         };
         let Some(up) = self.links.get(&peer).and_then(|link| link.up()) else { return Rule::Apply };
         let is_old = |hlc: u64| hlc <= up.since;
+        if self.conflicts.decided.contains(&version) {
+            return Rule::Apply;
+        }
         if !self.config.asks_conflicts
             || current.version == version
             || !is_old(current.version.hlc)
@@ -124,6 +133,10 @@ impl<W> Replica<W> {
         effects: &mut Vec<Effect<W>>,
     ) {
         let Some(open) = self.conflicts.open.remove(&id) else { return };
+        if self.conflicts.decided.len() >= DECIDED_MAX {
+            self.conflicts.decided.clear();
+        }
+        self.conflicts.decided.extend([open.ours, open.theirs]);
         let newer_is_ours = self.origins.compare(open.ours, open.theirs).is_gt();
         let newer = if newer_is_ours { store.lookup_encoded(&open.payload) } else { Some(open.payload.clone()) };
         let written = match decision {
