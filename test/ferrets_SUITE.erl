@@ -319,9 +319,10 @@ all_wrong_options_are_named_and_nothing_starts(_Config) ->
         })
     ),
     ?assertEqual({error, [{bad_options, #{value => []}}]}, ferrets:start(?TAB, [])),
-    ?assertEqual({error, [{unsupported, handle_conflict}]}, ferrets:start(?TAB, #{handle_conflict => fun(A, _) -> A end})),
-    ?assertEqual({error, [{unsupported, handle_wrong_leader}]}, ferrets:start(?TAB, #{handle_wrong_leader => fun(_) -> ok end})),
-    ?assertEqual({error, [{unsupported, on_nodedown}]}, ferrets:start_link(?TAB, #{on_nodedown => delete_owned})),
+    [
+        ?assertEqual({error, [{bad_option, #{option => Option, value => Value}}]}, ferrets:start(?TAB, #{Option => Value}))
+     || {Option, Value} <- [{handle_conflict, fun(A) -> A end}, {handle_wrong_leader, none}, {on_nodedown, delete}]
+    ],
     ?assertError(function_clause, ferrets:start("name", #{})),
     ?assertError(function_clause, ferrets:start(undefined, #{})),
     ?assertEqual(undefined, whereis(?TAB)),
