@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use parking_lot::RwLock;
 
 use crate::page::PageNumber;
-use crate::places::{Place, Places, CROWD};
+use crate::places::{Place, Places};
 use crate::pool::{prefetch, AtomicRef, Pool, Stock};
 use crate::table::TableId;
 
@@ -334,7 +334,7 @@ impl Index {
         let subtable = self.subtable(hash);
         let crowded = {
             let body = subtable.body.read();
-            (body.places.len() >= CROWD).then_some(body.places.depth())
+            body.places.is_crowded(body.prefix).then_some(body.places.depth())
         };
         let Some(depth) = crowded else { return false };
         if !self.has_directory_for(depth + 1, growth) {

@@ -15,8 +15,8 @@ use crate::slice::Slice;
 use crate::store::Item;
 use crate::table::Handle;
 
-/// Entries merged under one hold of the engine's lock.
-const SLICE_ENTRIES: usize = 64;
+/// Entries merged under one hold of the engine's lock, for the reason given at `nif_write::BATCH_MAX`.
+const SLICE_ENTRIES: usize = 16;
 
 /// Tombstones forgotten under one hold of the engine's lock.
 const SLICE_TOMBSTONES: usize = 64;

@@ -18,8 +18,9 @@ use crate::slice::Slice;
 use crate::store::Item;
 use crate::table::{Table, TableId, Unwritten};
 
-/// How many records one taking of the lock writes at most. A list of no more is written at one go.
-const BATCH_MAX: usize = 100;
+/// How many records one taking of the lock writes at most. Each may find its page full, and have to move half of it: when
+/// keys come so evenly that all pages fill up together, that makes some 25 us for each.
+const BATCH_MAX: usize = 16;
 
 /// Entries that a search for owned records looks at under one taking of the lock.
 const SWEEP_ENTRIES: usize = 64;

@@ -15,8 +15,11 @@ const HOME_BITS: u32 = 10;
 /// Slots, with some behind the last home for those that are crowded out.
 const SLOTS: usize = (1 << HOME_BITS) + 64;
 
-/// With more entries, runs grow long: time to split.
-pub const CROWD: usize = (1 << HOME_BITS) * 4 / 5;
+/// With more entries, runs grow long: time to split at the latest.
+const CROWD_MAX: usize = (1 << HOME_BITS) * 4 / 5;
+
+/// With fewer entries, splitting wastes memory.
+const CROWD_MIN: usize = (1 << HOME_BITS) * 11 / 20;
 
 /// Where an entry is, with its hash: 27 bits of hash, 1 of kind, 4 unused, 24 of page, 8 of slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,6 +99,13 @@ impl Places {
     #[inline]
     pub fn offset(depth: u32, hash: u32) -> usize {
         std::mem::offset_of!(Places, slots) + ((hash << depth) >> (32 - HOME_BITS)) as usize * size_of::<Place>()
+    }
+
+    /// Whether it is time to split. Hashes are spread so evenly that all sub-tables of a table would come to one bound
+    /// at the same time, and their splits would hold up the writer: so each has a bound of its own.
+    pub fn is_crowded(&self, prefix: u32) -> bool {
+        let lot = prefix.wrapping_mul(0x9E37_79B1) >> 16;
+        self.len() >= CROWD_MIN + lot as usize % (CROWD_MAX - CROWD_MIN)
     }
 
     #[inline]

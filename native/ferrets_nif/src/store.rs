@@ -331,11 +331,21 @@ impl Writer {
             if tail.len() + body.len() <= SLOTS_MAX && tail.live_words() + body.live_words() <= WORDS_MAX {
                 let slots = body.slots();
                 self.transfer(&slots, (number, &mut body), (self.tail, &mut tail));
+            } else {
+                // The next such page can then be moved here.
+                let full = std::mem::replace(&mut self.tail, number);
+                return self.list(full, &mut tail);
             }
         }
         if body.len() == 0 {
             self.drop_page(number, body);
-        } else if !body.listed && body.len() < JOINED_MAX {
+        } else {
+            self.list(number, &mut body);
+        }
+    }
+
+    fn list(&mut self, number: PageNumber, body: &mut Body) {
+        if !body.listed && body.len() < JOINED_MAX {
             body.listed = true;
             self.roomy.push(number);
         }
