@@ -20,7 +20,8 @@ all() ->
         a_server_does_not_trap_exits,
         the_application_starts_with_the_library,
         the_application_says_that_the_library_is_missing,
-        the_application_says_that_the_library_is_no_library
+        the_application_says_that_the_library_is_no_library,
+        the_application_says_that_the_library_is_stale
     ].
 
 end_per_testcase(Case, _Config) ->
@@ -203,34 +204,55 @@ the_application_starts_with_the_library(_Config) ->
     ok = application:stop(ferrets).
 
 the_application_says_that_the_library_is_missing(Config) ->
-    ?assertMatch(
-        {error, {{native_library_missing, #{path := _, reason := _}}, {ferrets_app, start, [normal, []]}}},
-        start_without_library(fun(_Path) -> ok end, Config)
-    ).
+    ?assertMatch({native_library_missing, #{path := _, reason := _}}, failed_start(fun(_Ebin, _Library) -> ok end, Config)).
 
 the_application_says_that_the_library_is_no_library(Config) ->
     ?assertMatch(
-        {error, {{native_library_missing, #{path := _, reason := _}}, {ferrets_app, start, [normal, []]}}},
-        start_without_library(fun(Path) -> ok = file:write_file(Path, "garbage") end, Config)
+        {native_library_missing, #{path := _, reason := _}},
+        failed_start(fun(_Ebin, Library) -> ok = file:write_file(Library, "garbage") end, Config)
     ).
 
-%% What a node says that finds the code but not the library.
-start_without_library(Put, Config) ->
+the_application_says_that_the_library_is_stale(Config) ->
+    ?assertMatch(
+        {native_library_stale, #{path := _, expected := _}},
+        failed_start(
+            fun(Ebin, Library) ->
+                {ok, _} = file:copy(filename:join(code:priv_dir(ferrets), "ferrets_nif.so"), Library),
+                ok = expect_another_abi(filename:join(Ebin, "ferrets_nif.beam"))
+            end,
+            Config
+        )
+    ).
+
+%% Has the stubs ask for an ABI that no library has.
+expect_another_abi(Beam) ->
+    {ok, {ferrets_nif, [{abstract_code, {raw_abstract_v1, Forms}}]}} = beam_lib:chunks(Beam, [abstract_code]),
+    {ok, ferrets_nif, Code} = compile:forms([ask_for_another(Form) || Form <- Forms]),
+    file:write_file(Beam, Code).
+
+ask_for_another({function, Line, load_from, 1, [Clause]}) ->
+    {clause, ClauseLine, Arguments, Guards, [{call, CallLine, Load, [Path, {integer, AbiLine, _}]}]} = Clause,
+    Call = {call, CallLine, Load, [Path, {integer, AbiLine, 0}]},
+    {function, Line, load_from, 1, [{clause, ClauseLine, Arguments, Guards, [Call]}]};
+ask_for_another(Form) ->
+    Form.
+
+%% What a node says that finds the code, but not the library it wants.
+failed_start(Put, Config) ->
     Root = filename:join(proplists:get_value(priv_dir, Config), "ferrets"),
     Ebin = filename:join(Root, "ebin"),
     Library = filename:join([Root, "priv", "ferrets_nif.so"]),
-    ok = filelib:ensure_dir(Library),
-    ok = filelib:ensure_dir(filename:join(Ebin, "any")),
-    {ok, Files} = file:list_dir(filename:dirname(code:which(ferrets))),
-    [
-        {ok, _} = file:copy(filename:join(filename:dirname(code:which(ferrets)), File), filename:join(Ebin, File))
-     || File <- Files
-    ],
-    ok = Put(Library),
-    {ok, Control, _} = peer:start(#{connection => standard_io, args => ["-pa", Ebin, "-kernel", "logger_level", "emergency"]}),
-    try
-        peer:call(Control, application, start, [ferrets])
+    [ok = filelib:ensure_dir(File) || File <- [Library, filename:join(Ebin, "any")]],
+    From = filename:dirname(code:which(ferrets)),
+    {ok, Files} = file:list_dir(From),
+    [{ok, _} = file:copy(filename:join(From, File), filename:join(Ebin, File)) || File <- Files],
+    ok = Put(Ebin, Library),
+    {ok, Control, _} = peer:start(#{
+        connection => standard_io, args => ["-pa", Ebin, "-kernel", "logger_level", "emergency"]
+    }),
+    try peer:call(Control, application, start, [ferrets]) of
+        {error, {Reason, {ferrets_app, start, [normal, []]}}} -> Reason
     after
         peer:stop(Control),
-        file:del_dir_r(Root)
+        ok = file:del_dir_r(Root)
     end.
