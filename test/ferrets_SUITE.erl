@@ -32,7 +32,8 @@ all() ->
         writing_to_a_missing_table_exits_with_noproc,
         asking_a_missing_table_raises_pid_not_found,
         all_wrong_options_are_named_and_nothing_starts,
-        a_table_starts_once
+        a_table_starts_once,
+        no_call_on_a_million_records_holds_a_scheduler
     ].
 
 init_per_testcase(_Case, Config) ->
@@ -337,3 +338,69 @@ a_table_starts_once(_Config) ->
 
 start(Tab, Options) ->
     {ok, _} = ferrets:start(Tab, Options).
+
+%% ---------------------------------------------------------------- schedulers
+
+%% `long_schedule' counts wall time, so on a machine that others use as well a call may look long that is not. So a control
+%% runs for as long on a small `ets' table, and in one round of a few we must not be seen more often than it.
+no_call_on_a_million_records_holds_a_scheduler(_Config) ->
+    [
+        begin
+            {ok, _} = ferrets:start(?TAB, #{type => Type}),
+            [ok = ferrets:insert_many(?TAB, [{{N, I}, <<I:512>>} || I <- lists:seq(1, 1000)]) || N <- lists:seq(1, 1000)],
+            1_000_000 = ferrets:size(?TAB),
+            Rounds = [compare_with_control(fun() -> touch_all(?TAB) end) || _ <- lists:seq(1, 5)],
+            ct:pal("~p: long schedules, ours and the control's: ~p", [Type, Rounds]),
+            ?assert(lists:any(fun({Ours, Control}) -> length(Ours) =< Control end, Rounds)),
+            ok = ferrets:stop(?TAB)
+        end
+     || Type <- [ordered_set, set]
+    ].
+
+compare_with_control(Fun) ->
+    Begin = erlang:monotonic_time(millisecond),
+    Ours = long_schedules(Fun),
+    Time = erlang:monotonic_time(millisecond) - Begin,
+    Control = long_schedules(fun() ->
+        Tab = ets:new(control, [ordered_set]),
+        spin(Tab, erlang:monotonic_time(millisecond) + Time)
+    end),
+    {Ours, length(Control)}.
+
+spin(Tab, Until) ->
+    [ets:insert(Tab, {rand:uniform(1000), N}) || N <- lists:seq(1, 100)],
+    erlang:monotonic_time(millisecond) >= Until orelse spin(Tab, Until).
+
+touch_all(Tab) ->
+    ferrets_walk:each_slice(fun(_) -> ok end, Tab),
+    Key = fun() -> {rand:uniform(1000), rand:uniform(1000)} end,
+    [
+        begin
+            _ = ferrets:lookup(Tab, Key()),
+            _ = ferrets:member(Tab, Key()),
+            ok = ferrets:insert(Tab, {Key(), N}),
+            ok = ferrets:delete(Tab, Key()),
+            _ = ferrets:next(Tab, ferrets:first(Tab)),
+            _ = ferrets:size(Tab)
+        end
+     || N <- lists:seq(1, 20_000)
+    ],
+    [ok = ferrets:insert_many(Tab, [{Key(), N} || _ <- lists:seq(1, 1000)]) || N <- lists:seq(1, 50)],
+    [ok = ferrets:delete_many(Tab, [Key() || _ <- lists:seq(1, 1000)]) || _ <- lists:seq(1, 50)],
+    pong = ferrets:ping(Tab),
+    #{memory := _} = ferrets:info(Tab).
+
+%% What the VM reports of the process that runs `Fun'.
+long_schedules(Fun) ->
+    Monitored = erlang:system_monitor(self(), [{long_schedule, 1}]),
+    {Worker, Monitor} = spawn_monitor(Fun),
+    receive {'DOWN', Monitor, process, Worker, Reason} -> normal = Reason end,
+    erlang:system_monitor(Monitored),
+    flush_long_schedules(Worker).
+
+flush_long_schedules(Worker) ->
+    receive
+        {monitor, Worker, long_schedule, Info} -> [Info | flush_long_schedules(Worker)];
+        {monitor, _, long_schedule, _} -> flush_long_schedules(Worker)
+    after 0 -> []
+    end.

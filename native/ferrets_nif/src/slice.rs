@@ -7,10 +7,11 @@ use rustler::Env;
 use crate::beam::call::consume_timeslice;
 
 /// How long a call works before it returns and asks to be called again.
-const LENGTH: Duration = Duration::from_micros(300);
+const LENGTH: Duration = Duration::from_micros(200);
 
-/// The VM counts a time slice as a millisecond.
-const TIMESLICE: Duration = Duration::from_millis(1);
+/// A process that has worked here for so long has used up its time slice. The VM would allow a millisecond; but what the
+/// caller does with long results, collecting garbage above all, takes as long again.
+const TIMESLICE: Duration = Duration::from_micros(500);
 
 /// The clock is looked at once in so many steps.
 const STEPS: usize = 8;
