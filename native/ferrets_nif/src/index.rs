@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
+use crate::os::prefetch;
 use crate::page::PageNumber;
 use crate::places::{Place, Places};
-use crate::pool::{prefetch, AtomicRef, Pool, Stock};
+use crate::pool::{AtomicRef, Pool, Stock};
 use crate::table::TableId;
 
 /// A directory is at most this many times longer than there are sub-tables: keys that share a hash split no further.

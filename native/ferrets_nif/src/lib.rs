@@ -13,6 +13,7 @@ mod nif_server;
 mod nif_table;
 mod nif_write;
 mod order;
+mod os;
 mod page;
 mod places;
 mod pool;

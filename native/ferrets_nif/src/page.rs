@@ -16,7 +16,8 @@ use rustler::Term;
 
 use crate::beam::arena::{Arena, Stored};
 use crate::beam::term::{compare, element, words};
-use crate::pool::{prefetch, Shelf};
+use crate::os::prefetch;
+use crate::pool::Shelf;
 use crate::table::TableId;
 
 /// How many slots a page has at most.

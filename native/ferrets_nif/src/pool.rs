@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::os::advise_large_pages;
 use crate::reaper;
 
 /// Shells of one kind that nobody uses.
@@ -62,27 +63,13 @@ impl<T: Sync> AtomicRef<T> {
     }
 }
 
-/// Asks for the cache line `offset` bytes from `start`, without waiting for it. Any address will do.
-#[inline]
-pub fn prefetch(start: *const u8, offset: usize) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults and has no effect but on time.
-    unsafe {
-        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
-        _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, offset);
-}
-
 /// The size and alignment of a large page of memory.
 const REGION: usize = 2 << 20;
 
 /// A region is made when fewer shells than this are left.
 const STOCK_MIN: usize = 64;
 
-/// Makes shells side by side in a region of memory of their own, which lasts for ever. On Linux it is asked for in one
-/// large page: readers come to shells at random, and would have to wait for a translation of nearly every address.
+/// Makes shells side by side in a region of memory of their own, which lasts for ever.
 fn region<T: Default>() -> &'static [T] {
     let count = REGION / size_of::<T>();
     let Ok(layout) = Layout::from_size_align(REGION, REGION) else { return &[] };
@@ -91,7 +78,7 @@ fn region<T: Default>() -> &'static [T] {
     if start.is_null() {
         std::alloc::handle_alloc_error(layout);
     }
-    advise_large_pages(start.cast());
+    advise_large_pages(start.cast(), REGION);
     for i in 0..count {
         // SAFETY: `count` shells fit into the region, whose alignment is above that of any type in use here.
         unsafe { start.add(i).write(T::default()) };
@@ -99,19 +86,6 @@ fn region<T: Default>() -> &'static [T] {
     // SAFETY: all `count` shells have just been written, and are neither moved nor freed.
     unsafe { std::slice::from_raw_parts(start, count) }
 }
-
-#[cfg(target_os = "linux")]
-fn advise_large_pages(start: *mut std::ffi::c_void) {
-    extern "C" {
-        fn madvise(start: *mut std::ffi::c_void, len: usize, advice: std::ffi::c_int) -> std::ffi::c_int;
-    }
-    const MADV_HUGEPAGE: std::ffi::c_int = 14;
-    // SAFETY: the region is ours; this advice does not change what is in it. Being refused does no harm.
-    unsafe { madvise(start, REGION, MADV_HUGEPAGE) };
-}
-
-#[cfg(not(target_os = "linux"))]
-fn advise_large_pages(_start: *mut std::ffi::c_void) {}
 
 /// A pool of many shells, made by the region. New regions are made ahead of need, by the reaper.
 pub struct Stock<T: 'static> {

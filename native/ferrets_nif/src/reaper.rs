@@ -6,9 +6,9 @@ use std::thread;
 
 use crossbeam_channel::{unbounded, Sender};
 
-use crate::beam::call::pin_library;
+use crate::os::{pin_library, stay_in_background};
 
-/// With so much waiting, who retires something frees it himself: memory must not pile up.
+/// With so much waiting, who retires an arena frees it himself: memory must not pile up.
 const QUEUE_MAX: usize = 4096;
 
 enum Job {
@@ -24,6 +24,7 @@ pub fn start() -> bool {
         pin_library();
         let (sender, receiver) = unbounded::<Job>();
         let reap = move || {
+            stay_in_background();
             for job in receiver {
                 // Should taking a table apart fail, its memory is lost, not the VM.
                 let _ = catch_unwind(AssertUnwindSafe(|| match job {
@@ -37,12 +38,17 @@ pub fn start() -> bool {
     queue.is_some()
 }
 
-/// Has something dropped by the reaper.
+/// Has something small dropped by the reaper, unless it is far behind.
 pub fn retire(retired: Box<dyn Send>) {
+    if QUEUE.get().and_then(Option::as_ref).is_some_and(|queue| queue.len() < QUEUE_MAX) {
+        hand_over(retired);
+    }
+}
+
+/// Has something dropped by the reaper that would take long.
+pub fn hand_over(retired: Box<dyn Send>) {
     if let Some(Some(queue)) = QUEUE.get() {
-        if queue.len() < QUEUE_MAX {
-            let _ = queue.send(Job::Drop(retired));
-        }
+        let _ = queue.send(Job::Drop(retired));
     }
 }
 

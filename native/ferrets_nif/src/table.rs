@@ -227,7 +227,7 @@ impl Table {
             registry::unpublish(server.name, self);
         }
         if let Some(engine) = self.engine.lock().take() {
-            reaper::retire(Box::new((engine, server)));
+            reaper::hand_over(Box::new((engine, server)));
         }
     }
 

@@ -15,7 +15,7 @@ use rustler::sys::{
 use rustler::{Env, Term};
 
 use super::term::raw_word as word;
-use crate::pool::prefetch;
+use crate::os::prefetch;
 
 /// A term in some arena. Says nothing about which one: whoever stores it keeps the two together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

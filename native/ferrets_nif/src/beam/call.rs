@@ -4,9 +4,7 @@
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-use rustler::sys::{
-    c_char, c_int, c_void, enif_consume_timeslice, enif_make_badarg, enif_raise_exception, ErlNifEnv, ErlNifTerm,
-};
+use rustler::sys::{c_int, enif_consume_timeslice, enif_make_badarg, enif_raise_exception, ErlNifEnv, ErlNifTerm};
 use rustler::{Encoder, Env, Term};
 
 /// The caller's mistake: becomes the exception `badarg`.
@@ -70,32 +68,4 @@ pub(crate) use nif;
 pub fn consume_timeslice(env: Env<'_>, percent: u32) {
     // SAFETY: `env` is that of the present call.
     unsafe { enif_consume_timeslice(env.as_c_arg(), percent.clamp(1, 100) as c_int) };
-}
-
-extern "C" {
-    fn dladdr(address: *const c_void, info: *mut SymbolOrigin) -> c_int;
-    fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
-}
-
-#[repr(C)]
-struct SymbolOrigin {
-    file: *const c_char,
-    base: *mut c_void,
-    symbol: *const c_char,
-    address: *mut c_void,
-}
-
-/// Keeps the library mapped for good: the reaper's thread runs its code even when the VM lets go of it.
-pub fn pin_library() {
-    const RTLD_LAZY: c_int = 1;
-    const RTLD_NODELETE: c_int = if cfg!(target_os = "macos") { 0x80 } else { 0x1000 };
-    let mut origin = std::mem::MaybeUninit::uninit();
-    let here: fn() = pin_library;
-    // SAFETY: the address is one of this library; the out-pointer is valid.
-    if unsafe { dladdr(here as *const c_void, origin.as_mut_ptr()) } == 0 {
-        return;
-    }
-    // SAFETY: initialised, as `dladdr` answered other than 0; the path is that of this library, which is open, so that
-    // nothing runs but a counter.
-    unsafe { dlopen(origin.assume_init().file, RTLD_LAZY | RTLD_NODELETE) };
 }
