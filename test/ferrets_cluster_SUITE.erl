@@ -7,7 +7,7 @@
 
 -define(TAB, ?FUNCTION_NAME).
 
--import(ferrets_test_cluster, [call/2, call/4, node/1, server/2, start_joined/2, start_joined/3, wait_until/1]).
+-import(ferrets_test_cluster, [cluster/1, dumps/2, call/2, call/4, node/1, server/2, start_joined/2, start_joined/3, wait_until/1]).
 
 -compile({no_auto_import, [node/1]}).
 
@@ -39,22 +39,13 @@ all() ->
 
 %% Tests that lose a node or cut the net have nodes of their own.
 init_per_suite(Config) ->
-    [{cluster, ferrets_test_cluster:start(3)} | Config].
+    ferrets_test_cluster:init_suite(3, Config).
 
 end_per_suite(Config) ->
-    ferrets_test_cluster:stop(cluster(Config)).
+    ferrets_test_cluster:end_suite(Config).
 
 end_per_testcase(Case, Config) ->
-    [
-        call(Peer, fun() -> whereis(Case) =:= undefined orelse ferrets:stop(Case) end)
-     || Peer <- cluster(Config)
-    ].
-
-cluster(Config) ->
-    proplists:get_value(cluster, Config).
-
-dumps(Peers, Tab) ->
-    [call(Peer, ferrets, dump, [Tab]) || Peer <- Peers].
+    ferrets_test_cluster:end_testcase(Case, Config).
 
 %% ---------------------------------------------------------------- replication
 

@@ -7,7 +7,7 @@
 
 -define(TAB, ?FUNCTION_NAME).
 
--import(ferrets_test_cluster, [call/2, call/4, join/3, server/2, start_joined/2, start_table/2, start_table/3, wait_until/1]).
+-import(ferrets_test_cluster, [cluster/1, dumps/2, call/2, call/4, join/3, server/2, start_joined/2, start_table/2, start_table/3, wait_until/1]).
 
 all() ->
     [
@@ -28,19 +28,13 @@ all() ->
     ].
 
 init_per_suite(Config) ->
-    [{cluster, ferrets_test_cluster:start(4)} | Config].
+    ferrets_test_cluster:init_suite(4, Config).
 
 end_per_suite(Config) ->
-    ferrets_test_cluster:stop(cluster(Config)).
+    ferrets_test_cluster:end_suite(Config).
 
 end_per_testcase(Case, Config) ->
-    [
-        call(Peer, fun() -> whereis(Case) =:= undefined orelse ferrets:stop(Case) end)
-     || Peer <- cluster(Config)
-    ].
-
-cluster(Config) ->
-    proplists:get_value(cluster, Config).
+    ferrets_test_cluster:end_testcase(Case, Config).
 
 is_meshed(Peers, Tab) ->
     Pids = [server(Peer, Tab) || Peer <- Peers],
@@ -48,9 +42,6 @@ is_meshed(Peers, Tab) ->
         fun({Peer, Pid}) -> call(Peer, ferrets, other_pids, [Tab]) =:= lists:sort(Pids -- [Pid]) end,
         lists:zip(Peers, Pids)
     ).
-
-dumps(Peers, Tab) ->
-    [call(Peer, ferrets, dump, [Tab]) || Peer <- Peers].
 
 %% ---------------------------------------------------------------- what is merged
 

@@ -4,6 +4,7 @@
 %%% the control of the test, and the test's own node need not be distributed.
 -module(ferrets_test_cluster).
 
+-export([init_suite/2, end_suite/1, end_testcase/2, cluster/1, dumps/2]).
 -export([start/1, start/2, stop/1, kill/1]).
 -compile({no_auto_import, [node/1, spawn/2]}).
 
@@ -16,6 +17,29 @@
 -opaque peer() :: #{control := pid(), node := node(), os_pid := string()}.
 
 -define(TIMEOUT_MS, 120_000).
+
+%% For suites whose tests share a cluster: each test may have a table of its own name on every node.
+-spec init_suite(pos_integer(), Config) -> Config when Config :: [{atom(), term()}].
+init_suite(Count, Config) ->
+    [{cluster, start(Count)} | Config].
+
+-spec end_suite([{atom(), term()}]) -> ok.
+end_suite(Config) ->
+    stop(cluster(Config)).
+
+-spec end_testcase(atom(), [{atom(), term()}]) -> ok.
+end_testcase(Case, Config) ->
+    [call(Peer, fun() -> whereis(Case) =:= undefined orelse ferrets:stop(Case) end) || Peer <- cluster(Config)],
+    ok.
+
+-spec cluster([{atom(), term()}]) -> [peer()].
+cluster(Config) ->
+    proplists:get_value(cluster, Config).
+
+%% What the table holds on each node.
+-spec dumps([peer()], atom()) -> [[tuple()]].
+dumps(Peers, Tab) ->
+    [call(Peer, ferrets, dump, [Tab]) || Peer <- Peers].
 
 -spec start(pos_integer()) -> [peer()].
 start(Count) ->
