@@ -224,3 +224,19 @@ fn a_barrier_waits_for_what_is_under_way_and_only_for_that() {
     host.flush(&mut effects);
     assert_eq!(host.hear(&Head::Ack { link, seq: 1 }), vec![Effect::Reply(vec![1, 9])]);
 }
+
+/// Otherwise a newer record, written elsewhere at the same time, would live on one node and die on another.
+#[test]
+fn the_deletion_of_a_record_bears_the_version_that_was_seen() {
+    let mut host = Host::new();
+    host.write(1);
+    let seen = host.store.get(1).map(|(stamp, _)| stamp.version);
+    let deletion = Write { kind: Kind::Tombstone, item: (1, 0), payload: None, observed: seen };
+    host.replica.write(&mut host.store, NOW, [deletion], None);
+    let (stamp, _) = host.store.get(1).expect("a tombstone");
+    assert_eq!((stamp.kind, Some(stamp.version)), (Kind::Tombstone, seen));
+    host.write(2);
+    let deletion = Write { kind: Kind::Tombstone, item: (1, 0), payload: None, observed: seen };
+    host.replica.write(&mut host.store, NOW, [deletion], None);
+    assert_eq!(host.store.get(1).map(|(stamp, _)| stamp.kind), Some(Kind::Record), "a newer record survives");
+}

@@ -14,7 +14,13 @@
 //! - a link's nonce not looked at, or used again for the next link; a stale answer to a `Hello` not told so;
 //! - a pull that ends after its first chunk; a `Compare` that does not make the other side pull as well;
 //! - no anti-entropy when a peer is lost, or when a pull has brought writes of a server that is not linked;
-//! - tombstones forgotten at once, or left out of the digest.
+//! - tombstones forgotten at once, or left out of the digest;
+//! - a leader that answers while a sync is under way, for askers with other links, or before its writes have landed;
+//! - rows of a lost server not swept, not fenced, fenced for ever, or fenced by a server that is linked with it;
+//! - everybody asking about conflicts, and not the leader alone; a comparison that makes the other side compare, for ever.
+//!
+//! Not caught, as another rule stands in: a server that answers leader operations without being the leader (its links differ
+//! from the asker's), and one that does not leave conflicting keys to the leader (a join links the leaders first).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod map_store;
