@@ -5,17 +5,14 @@
 //! the directory is too short for that, a new one of twice the length is published. Places, not keys: whoever follows
 //! one compares the key itself. Tombstones are flagged, so that readers need not follow them.
 //!
-//! Invariant: under its lock a sub-table says whose it is and which hashes it holds (`depth`, `prefix`). A reader that
-//! finds anything else came by a directory that is no longer in force, and starts over.
+//! A reader that finds that a sub-table is another table's, or does not hold its hash, came by a directory that is no
+//! longer in force, and starts over.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-use parking_lot::RwLock;
-
-use crate::os::prefetch;
-use crate::page::PageNumber;
-use crate::places::{Place, Places};
+use crate::places::Place;
 use crate::pool::{AtomicRef, Pool, Stock};
+use crate::subtable::{top_bits, Reading, Subtable};
 use crate::table::TableId;
 
 /// A directory is at most this many times longer than there are sub-tables: keys that share a hash split no further.
@@ -31,39 +28,6 @@ pub fn refill() {
 }
 
 static DIRECTORIES: [Pool<Directory>; BITS_MAX as usize + 1] = [const { Pool::new() }; BITS_MAX as usize + 1];
-
-/// Part of the index: the places of all entries whose hash begins with a prefix.
-#[derive(Default)]
-#[repr(align(64))]
-pub struct Subtable {
-    body: RwLock<Body>,
-}
-
-#[derive(Default)]
-#[repr(C)]
-struct Body {
-    owner: TableId,
-    /// How many places have changed: who found nothing at an old place looks again.
-    relocations: u64,
-    prefix: u32,
-    records: u32,
-    places: Places,
-}
-
-impl Body {
-    fn covers(&self, owner: TableId, hash: u32) -> bool {
-        self.owner == owner && top_bits(hash, self.places.depth()) == self.prefix
-    }
-
-    /// The first hash that is beyond.
-    fn end(&self) -> Option<u32> {
-        u32::try_from((u64::from(self.prefix) + 1) << (32 - self.places.depth())).ok()
-    }
-}
-
-fn top_bits(hash: u32, bits: u32) -> u32 {
-    (u64::from(hash) >> (32 - bits)) as u32
-}
 
 struct Directory {
     bits: u32,
@@ -87,11 +51,11 @@ impl Directory {
     }
 
     #[inline]
-    fn prefetch(&self, subtable: &Subtable, hash: u32) {
+    fn find(&self, hash: u32) -> Option<&'static Subtable> {
+        let subtable = self.get(hash)?;
         let depth = self.depths[top_bits(hash, self.bits) as usize].load(Ordering::Relaxed);
-        // SAFETY: only computes an address, within the sub-table.
-        let places = unsafe { &raw const (*subtable.body.data_ptr()).places };
-        prefetch(places.cast(), Places::offset(u32::from(depth), hash));
+        subtable.prefetch(u32::from(depth), hash);
+        Some(subtable)
     }
 
     fn set(&self, at: usize, subtable: &'static Subtable, depth: u32) {
@@ -112,11 +76,12 @@ pub struct Index {
 pub struct Gone;
 
 /// Where records with a certain hash were a moment ago.
+#[derive(Default)]
 pub struct Candidates {
-    near: [Place; 3],
+    near: [Place; 2],
     len: usize,
     far: Vec<Place>,
-    subtable: &'static Subtable,
+    subtable: Option<&'static Subtable>,
     relocations: u64,
 }
 
@@ -132,8 +97,12 @@ impl Candidates {
         self.len == 0
     }
 
+    /// Adds a place, unless it is a tombstone's.
     #[inline]
-    fn push(&mut self, place: Place) {
+    pub fn push(&mut self, place: Place) {
+        if place.is_tombstone() {
+            return;
+        }
         match self.near.get_mut(self.len) {
             Some(near) => {
                 *near = place;
@@ -141,6 +110,14 @@ impl Candidates {
             }
             None => self.far.push(place),
         }
+    }
+
+    /// Starts over.
+    #[inline]
+    pub fn begin(&mut self, relocations: u64) {
+        self.len = 0;
+        self.far.clear();
+        self.relocations = relocations;
     }
 }
 
@@ -172,7 +149,7 @@ impl Index {
     /// Starts with an empty sub-table.
     pub fn open(&self, owner: TableId) {
         let subtable = SUBTABLES.take();
-        *subtable.body.write() = Body { owner, ..Body::default() };
+        subtable.write().reset(owner);
         let directory = Directory::take(0);
         directory.set(0, subtable, 0);
         self.directory.set(Some(directory));
@@ -184,32 +161,28 @@ impl Index {
         let Some(directory) = self.directory.get() else { return };
         self.directory.set(None);
         for subtable in directory.subtables.iter().filter_map(AtomicRef::get) {
-            let mut body = subtable.body.write();
+            let mut writing = subtable.write();
             // A sub-table stands in the directory as often as its depth is short of the directory's.
-            if body.owner == owner {
-                *body = Body::default();
-                drop(body);
+            if writing.owner() == owner {
+                writing.reset(TableId::NOBODY);
+                drop(writing);
                 SUBTABLES.give(subtable);
             }
         }
         DIRECTORIES[directory.bits as usize].give(directory);
     }
 
-    /// Shows the sub-table that holds `hash`, under a read lock.
-    #[inline]
-    fn read<R>(
+    /// The sub-table that holds `hash`, locked for reading.
+    fn read(
         &self,
         owner: TableId,
         hash: u32,
         is_there: impl Fn() -> bool,
-        show: impl FnOnce(&'static Subtable, &Body) -> R,
-    ) -> Result<R, Gone> {
+    ) -> Result<(&'static Subtable, Reading<'static>), Gone> {
         loop {
-            if let Some((directory, subtable)) = self.directory.get().and_then(|all| Some((all, all.get(hash)?))) {
-                directory.prefetch(subtable, hash);
-                let body = subtable.body.read();
-                if body.covers(owner, hash) {
-                    return Ok(show(subtable, &body));
+            if let Some(subtable) = self.directory.get().and_then(|directory| directory.get(hash)) {
+                if let Some(reading) = subtable.read(owner, hash) {
+                    return Ok((subtable, reading));
                 }
             }
             if !is_there() {
@@ -219,28 +192,43 @@ impl Index {
         }
     }
 
-    /// Where records with this hash are. `is_there` says whether the table still exists.
+    /// Finds where records with this hash are. `is_there` says whether the table still exists.
     ///
     /// # Errors
     /// [`Gone`] if it does not.
     #[inline]
-    pub fn candidates(&self, owner: TableId, hash: u32, is_there: impl Fn() -> bool) -> Result<Candidates, Gone> {
-        self.read(owner, hash, is_there, |subtable, body| {
-            let relocations = body.relocations;
-            let mut found = Candidates { near: [Place::default(); 3], len: 0, far: Vec::new(), subtable, relocations };
-            body.places.each_of(hash, |place| {
-                if !place.is_tombstone() {
-                    found.push(place);
+    pub fn find(
+        &self,
+        owner: TableId,
+        hash: u32,
+        is_there: impl Fn() -> bool,
+        found: &mut Candidates,
+    ) -> Result<(), Gone> {
+        loop {
+            if let Some(subtable) = self.directory.get().and_then(|directory| directory.find(hash)) {
+                found.subtable = Some(subtable);
+                match subtable.glance(owner, hash, found) {
+                    Some(true) => return Ok(()),
+                    Some(false) => {}
+                    None => {
+                        let (subtable, reading) = self.read(owner, hash, &is_there)?;
+                        found.subtable = Some(subtable);
+                        found.begin(subtable.relocations());
+                        reading.each_of(hash, |place| found.push(place));
+                        return Ok(());
+                    }
                 }
-            });
-            found
-        })
+            }
+            if !is_there() {
+                return Err(Gone);
+            }
+            std::hint::spin_loop();
+        }
     }
 
     /// Whether nothing has moved since these candidates were found, so that what is not there is nowhere.
     pub fn is_current(&self, owner: TableId, hash: u32, candidates: &Candidates) -> bool {
-        let body = candidates.subtable.body.read();
-        body.covers(owner, hash) && body.relocations == candidates.relocations
+        is_current(candidates.subtable, owner, hash, candidates.relocations)
     }
 
     /// Collects the places with a hash of at least `from` in one sub-table, ascending by hash; those of tombstones on
@@ -256,27 +244,32 @@ impl Index {
         is_there: impl Fn() -> bool,
         out: &mut Vec<Place>,
     ) -> Result<Sweep, Gone> {
-        self.read(owner, from, is_there, |subtable, body| {
-            if which == Which::All || body.records > 0 {
-                body.places.each_from(round_up(from), |place| {
-                    let is_wanted = which == Which::All || !place.is_tombstone();
-                    let is_beyond =
-                        which == Which::FirstRecords && out.first().is_some_and(|first| first.hash() != place.hash());
-                    if is_wanted && !is_beyond {
-                        out.push(place);
-                    }
-                    !is_beyond
-                });
-            }
-            Sweep { subtable, relocations: body.relocations, next: body.end() }
-        })
+        let (subtable, reading) = self.read(owner, from, is_there)?;
+        if which == Which::All || reading.records() > 0 {
+            reading.each_from(round_up(from), |place| {
+                let is_wanted = which == Which::All || !place.is_tombstone();
+                let is_beyond =
+                    which == Which::FirstRecords && out.first().is_some_and(|first| first.hash() != place.hash());
+                if is_wanted && !is_beyond {
+                    out.push(place);
+                }
+                !is_beyond
+            });
+        }
+        Ok(Sweep { subtable, relocations: subtable.relocations(), next: reading.range().end() })
     }
 
     /// Whether nothing has moved since a sweep.
     pub fn is_sweep_current(&self, owner: TableId, from: u32, sweep: &Sweep) -> bool {
-        let body = sweep.subtable.body.read();
-        body.covers(owner, from) && body.relocations == sweep.relocations
+        is_current(Some(sweep.subtable), owner, from, sweep.relocations)
     }
+}
+
+fn is_current(subtable: Option<&Subtable>, owner: TableId, hash: u32, relocations: u64) -> bool {
+    subtable.is_some_and(|subtable| {
+        let reading = subtable.read(owner, hash);
+        reading.is_some() && subtable.relocations() == relocations
+    })
 }
 
 /// The writer's side: one thread at a time.
@@ -286,84 +279,59 @@ impl Index {
     }
 
     /// All places with this hash, tombstones included.
-    pub fn places(&self, hash: u32, out: &mut Vec<Place>) {
-        let body = self.subtable(hash).body.read();
-        body.places.each_of(hash, |place| out.push(place));
+    pub fn places(&self, owner: TableId, hash: u32, out: &mut Vec<Place>) {
+        if let Ok((_, reading)) = self.read(owner, hash, || true) {
+            reading.each_of(hash, |place| out.push(place));
+        }
     }
 
     /// Adds a place. Returns how many bytes more the index takes.
-    pub fn insert(&self, place: Place) -> i64 {
+    pub fn insert(&self, owner: TableId, place: Place) -> i64 {
         let hash = place.hash();
         let mut growth = 0;
-        while self.split(hash, &mut growth) {}
-        let mut body = self.subtable(hash).body.write();
-        body.places.insert(place);
-        body.records += u32::from(!place.is_tombstone());
+        while self.split(owner, hash, &mut growth) {}
+        self.subtable(hash).write().insert(place);
         growth
     }
 
     /// Takes a place out.
-    pub fn remove(&self, hash: u32, page: PageNumber, slot: u8) {
-        let mut body = self.subtable(hash).body.write();
-        if let Some(place) = body.places.remove(hash, page, slot) {
-            body.records -= u32::from(!place.is_tombstone());
-        }
+    pub fn remove(&self, place: Place) {
+        self.subtable(place.hash()).write().remove(place);
     }
 
     /// Says that an entry is at another place now.
-    pub fn relocate(&self, hash: u32, from: (PageNumber, u8), to: (PageNumber, u8)) {
-        let mut body = self.subtable(hash).body.write();
-        if let Some(place) = body.places.get_mut(hash, from.0, from.1) {
-            *place = Place::new(hash, to.0, to.1, place.is_tombstone());
-            body.relocations += 1;
-        }
+    pub fn relocate(&self, old: Place, new: Place) {
+        let mut writing = self.subtable(old.hash()).write();
+        writing.replace(old, new);
+        writing.count_relocation();
     }
 
     /// Says that an entry has become a tombstone, or a record again.
-    pub fn flag(&self, hash: u32, page: PageNumber, slot: u8, tombstone: bool) {
-        let mut body = self.subtable(hash).body.write();
-        if let Some(place) = body.places.get_mut(hash, page, slot) {
-            let before = place.is_tombstone();
-            *place = Place::new(hash, page, slot, tombstone);
-            body.records += u32::from(before);
-            body.records -= u32::from(tombstone);
-        }
+    pub fn flag(&self, place: Place) {
+        self.subtable(place.hash()).write().replace(place, place);
     }
 
     /// Splits the sub-table of `hash` if it is crowded and can be split. Returns whether it did.
-    fn split(&self, hash: u32, growth: &mut i64) -> bool {
-        let subtable = self.subtable(hash);
-        let crowded = {
-            let body = subtable.body.read();
-            body.places.is_crowded(body.prefix).then_some(body.places.depth())
-        };
-        let Some(depth) = crowded else { return false };
-        if !self.has_directory_for(depth + 1, growth) {
+    fn split(&self, owner: TableId, hash: u32, growth: &mut i64) -> bool {
+        let Ok((subtable, reading)) = self.read(owner, hash, || true) else { return false };
+        let depth = reading.range().depth;
+        if !reading.is_crowded() || !self.has_directory_for(depth + 1, growth) {
             return false;
         }
+        drop(reading);
         let sibling = SUBTABLES.take();
-        let mut body = subtable.body.write();
-        let mut other = sibling.body.write();
-        body.places.split(&mut other.places);
-        let mut records = 0;
-        other.places.each_from(0, |place| {
-            records += u32::from(!place.is_tombstone());
-            true
-        });
-        body.prefix <<= 1;
-        body.records -= records;
-        other.owner = body.owner;
-        other.prefix = body.prefix | 1;
-        other.records = records;
+        let (mut writing, mut other) = (subtable.write(), sibling.write());
+        other.reset(owner);
+        let range = writing.split(&mut other);
         *growth += size_of::<Subtable>() as i64;
         self.subtables.store(self.subtables.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         // Published while both are locked: who finds the old one sees at once that it no longer covers the hash.
         let directory = self.directory.get().expect("an open index");
-        let shift = directory.bits - (depth + 1);
-        let first = (other.prefix as usize) << shift;
-        for at in first..first + (1 << shift) {
-            directory.set(at, sibling, depth + 1);
-            directory.set(at - (1 << shift), subtable, depth + 1);
+        let width = 1 << (directory.bits - range.depth);
+        let first = range.prefix as usize * width;
+        for at in first..first + width {
+            directory.set(at, sibling, range.depth);
+            directory.set(at - width, subtable, range.depth);
         }
         true
     }

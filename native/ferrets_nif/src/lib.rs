@@ -22,6 +22,7 @@ mod reaper;
 mod registry;
 mod slice;
 mod store;
+mod subtable;
 mod table;
 mod tags;
 mod walk;

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use rustler::{Encoder, Env, Term};
 
 use crate::beam::call::{nif, Answer, BadArg};
-use crate::beam::term::{cons, element, list, nil};
+use crate::beam::term::{element, list, nil, singleton};
 use crate::index::Gone;
 use crate::read;
 use crate::registry;
@@ -30,7 +30,7 @@ fn table(name: Term<'_>) -> Result<(&'static Table, TableId), BadArg> {
 fn lookup<'a>(env: Env<'a>, [name, key]: [Term<'a>; 2]) -> Answer<'a> {
     let (table, id) = table(name)?;
     let found = read::find(table, id, key, |record| record.in_env(env))?;
-    Ok(found.map_or_else(|| nil(env), |record| cons(env, record, nil(env))))
+    Ok(found.map_or_else(|| nil(env), |record| singleton(env, record)))
 }
 
 fn member<'a>(env: Env<'a>, [name, key]: [Term<'a>; 2]) -> Answer<'a> {

@@ -165,6 +165,8 @@ impl Default for Body {
 pub struct Move {
     /// The key's hash.
     pub hash: u32,
+    /// What it is.
+    pub kind: Kind,
     /// Its slot in the old page.
     pub from: u8,
     /// Its slot in the new one.
@@ -219,6 +221,13 @@ impl Body {
         }
         self.terms[usize::from(slot)].prefetch();
         self.term(slot)
+    }
+
+    /// The record in a slot and its key.
+    #[inline]
+    pub fn keyed_record(&self, slot: u8) -> Option<(Term<'_>, Term<'_>)> {
+        let record = self.record(slot)?;
+        Some((record, element(record, self.owner.keypos())?))
     }
 
     /// The key of the entry in a slot.
@@ -395,8 +404,9 @@ impl Body {
         let mut moves = Vec::with_capacity(slots.len());
         for (&slot, stored) in slots.iter().zip(copies) {
             let meta = self.metas[usize::from(slot)];
-            let to = into.place_entry(self.kind(slot), stored, meta, into.order.len());
-            moves.push(Move { hash: meta.hash, from: slot, to });
+            let kind = self.kind(slot);
+            let to = into.place_entry(kind, stored, meta, into.order.len());
+            moves.push(Move { hash: meta.hash, kind, from: slot, to });
             self.vacate(slot);
             self.live_words -= u64::from(meta.words);
             self.garbage_words += u64::from(meta.words);

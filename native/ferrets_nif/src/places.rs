@@ -7,6 +7,8 @@
 //!
 //! Invariants: used slots are ascending; between the slot that an entry wants and the one it has none is empty.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::page::PageNumber;
 
 /// The slots that hashes want are as many as this many bits tell apart.
@@ -62,159 +64,208 @@ impl Place {
         self.0 as u8
     }
 
-    /// Whether it is this slot of this page, whatever is known of the entry.
-    pub fn is_at(self, page: PageNumber, slot: u8) -> bool {
-        self.page() == page && self.slot() == slot
+    /// Whether both are the same slot of the same page, whatever is known of the entry.
+    fn is_where(self, other: Place) -> bool {
+        self.0 as u32 == other.0 as u32
     }
 }
 
-/// Places whose hashes have their first `depth` bits in common.
-#[repr(C)]
+/// The array. Written by one thread at a time; whoever reads it meanwhile finds single places whole, and no more than
+/// that: see [`crate::subtable`].
+pub struct Slots([AtomicU64; SLOTS]);
+
+impl Default for Slots {
+    fn default() -> Self {
+        Slots([const { AtomicU64::new(0) }; SLOTS])
+    }
+}
+
+impl Slots {
+    /// How far into the array a hash's place is most likely, in bytes.
+    #[inline]
+    pub fn offset(depth: u32, hash: u32) -> usize {
+        home(depth, hash) * size_of::<Place>()
+    }
+
+    #[inline]
+    fn get(&self, at: usize) -> Place {
+        self.0.get(at).map_or(Place::EMPTY, |place| Place(place.load(Ordering::Relaxed)))
+    }
+
+    fn set(&self, at: usize, place: Place) {
+        self.0[at].store(place.0, Ordering::Relaxed);
+    }
+
+    /// The places from a slot up to the next empty one.
+    #[inline]
+    fn run(&self, from: usize) -> impl Iterator<Item = Place> + '_ {
+        let places = self.0[from..].iter().map(|place| Place(place.load(Ordering::Relaxed)));
+        places.take_while(|place| *place != Place::EMPTY)
+    }
+
+    /// The first slot that is empty or has at least this hash.
+    #[inline]
+    fn seek(&self, depth: u32, hash: u32) -> usize {
+        let bound = Place(u64::from(hash) << 32);
+        let home = home(depth, hash);
+        home + self.run(home).take_while(|place| *place < bound).count()
+    }
+
+    /// Shows the places with this hash, but for those that are spilled.
+    #[inline]
+    pub fn each_of(&self, depth: u32, hash: u32, show: impl FnMut(Place)) {
+        let bound = Place(u64::from(hash) << 32);
+        let run = self.run(home(depth, hash)).skip_while(|place| *place < bound);
+        run.take_while(|place| place.hash() == hash).for_each(show);
+    }
+
+    /// The used slots from one on.
+    fn used(&self, from: usize) -> impl Iterator<Item = Place> + '_ {
+        let places = self.0[from..].iter().map(|place| Place(place.load(Ordering::Relaxed)));
+        places.filter(|place| *place != Place::EMPTY)
+    }
+
+    fn clear(&self) {
+        (0..SLOTS).for_each(|at| self.set(at, Place::EMPTY));
+    }
+}
+
+/// The slot that a hash wants.
+#[inline]
+fn home(depth: u32, hash: u32) -> usize {
+    ((hash << (depth & 31)) >> (32 - HOME_BITS)) as usize
+}
+
+/// What is known about the places in an array: their hashes have the first `depth` bits in common.
+#[derive(Default)]
 pub struct Places {
     depth: u32,
-    len: u32,
+    len: usize,
     spill: Vec<Place>,
-    slots: [Place; SLOTS],
-}
-
-impl Default for Places {
-    fn default() -> Self {
-        Places { depth: 0, len: 0, spill: Vec::new(), slots: [Place::EMPTY; SLOTS] }
-    }
 }
 
 impl Places {
     /// How many bits the hashes have in common.
-    #[inline]
     pub fn depth(&self) -> u32 {
         self.depth
     }
 
-    /// How many places there are.
-    pub fn len(&self) -> usize {
-        self.len as usize + self.spill.len()
-    }
-
-    /// How far into the structure a hash's place is most likely, in bytes.
-    #[inline]
-    pub fn offset(depth: u32, hash: u32) -> usize {
-        std::mem::offset_of!(Places, slots) + ((hash << depth) >> (32 - HOME_BITS)) as usize * size_of::<Place>()
+    /// Whether there are places that are not in the array.
+    pub fn is_spilled(&self) -> bool {
+        !self.spill.is_empty()
     }
 
     /// Whether it is time to split. Hashes are spread so evenly that all sub-tables of a table would come to one bound
     /// at the same time, and their splits would hold up the writer: so each has a bound of its own.
     pub fn is_crowded(&self, prefix: u32) -> bool {
         let lot = prefix.wrapping_mul(0x9E37_79B1) >> 16;
-        self.len() >= CROWD_MIN + lot as usize % (CROWD_MAX - CROWD_MIN)
-    }
-
-    #[inline]
-    fn home(&self, hash: u32) -> usize {
-        ((hash << self.depth) >> (32 - HOME_BITS)) as usize
-    }
-
-    /// The first slot that is empty or has at least this hash.
-    #[inline]
-    fn seek(&self, hash: u32) -> usize {
-        let bound = Place(u64::from(hash) << 32);
-        let home = self.home(hash);
-        let beyond = self.slots[home..].iter().position(|&place| place == Place::EMPTY || place >= bound);
-        beyond.map_or(SLOTS, |steps| home + steps)
+        self.len + self.spill.len() >= CROWD_MIN + lot as usize % (CROWD_MAX - CROWD_MIN)
     }
 
     /// Shows the places with this hash.
-    #[inline]
-    pub fn each_of(&self, hash: u32, mut show: impl FnMut(Place)) {
-        let run = &self.slots[self.seek(hash)..];
-        run.iter().take_while(|place| **place != Place::EMPTY && place.hash() == hash).for_each(|&place| show(place));
+    pub fn each_of(&self, slots: &Slots, hash: u32, mut show: impl FnMut(Place)) {
+        slots.each_of(self.depth, hash, &mut show);
         self.spill.iter().filter(|place| place.hash() == hash).for_each(|&place| show(place));
     }
 
     /// Shows the places with at least this hash, ascending, until told to stop.
-    pub fn each_from(&self, hash: u32, mut show: impl FnMut(Place) -> bool) {
-        let slots = self.slots[self.seek(hash)..].iter().filter(|place| **place != Place::EMPTY);
+    pub fn each_from(&self, slots: &Slots, hash: u32, show: impl FnMut(Place) -> bool) {
+        let mut used = slots.used(slots.seek(self.depth, hash));
         if self.spill.is_empty() {
-            for &place in slots {
-                if !show(place) {
-                    return;
-                }
-            }
+            let _ = used.all(show);
         } else {
-            let spilled = self.spill.iter().filter(|place| place.hash() >= hash);
-            let mut all: Vec<Place> = slots.chain(spilled).copied().collect();
+            let spilled = self.spill.iter().copied().filter(|place| place.hash() >= hash);
+            let mut all: Vec<Place> = used.chain(spilled).collect();
             all.sort_unstable();
             let _ = all.into_iter().all(show);
         }
     }
 
     /// Adds a place.
-    pub fn insert(&mut self, place: Place) {
-        let at = self.seek(place.hash());
-        match self.slots[at..].iter().position(|&other| other == Place::EMPTY) {
-            Some(steps) => {
-                self.slots.copy_within(at..at + steps, at + 1);
-                self.slots[at] = place;
-                self.len += 1;
-            }
-            None => self.spill.push(place),
+    pub fn insert(&mut self, slots: &Slots, place: Place) {
+        let at = slots.seek(self.depth, place.hash());
+        let end = at + slots.run(at).count();
+        if end == SLOTS {
+            return self.spill.push(place);
         }
+        (at..end).rev().for_each(|i| slots.set(i + 1, slots.get(i)));
+        slots.set(at, place);
+        self.len += 1;
     }
 
-    fn position(&self, hash: u32, page: PageNumber, slot: u8) -> Option<usize> {
-        let from = self.seek(hash);
-        let mut run = self.slots[from..].iter().take_while(|place| **place != Place::EMPTY && place.hash() == hash);
-        run.position(|place| place.is_at(page, slot)).map(|steps| from + steps)
+    fn position(&self, slots: &Slots, place: Place) -> Option<usize> {
+        let from = slots.seek(self.depth, place.hash());
+        slots
+            .run(from)
+            .take_while(|other| other.hash() == place.hash())
+            .position(|other| other.is_where(place))
+            .map(|i| from + i)
     }
 
-    /// The entry of a hash that is there, to be changed to another one of this hash.
-    pub fn get_mut(&mut self, hash: u32, page: PageNumber, slot: u8) -> Option<&mut Place> {
-        match self.position(hash, page, slot) {
-            Some(at) => self.slots.get_mut(at),
-            None => self.spill.iter_mut().find(|place| place.hash() == hash && place.is_at(page, slot)),
+    /// Puts a place where another one of the same hash is. Returns what was there.
+    pub fn replace(&mut self, slots: &Slots, old: Place, new: Place) -> Option<Place> {
+        if let Some(at) = self.position(slots, old) {
+            let before = slots.get(at);
+            slots.set(at, new);
+            return Some(before);
         }
+        let spilled = self.spill.iter_mut().find(|place| place.hash() == old.hash() && place.is_where(old))?;
+        Some(std::mem::replace(spilled, new))
     }
 
-    /// Takes out the entry of a hash that is there.
-    pub fn remove(&mut self, hash: u32, page: PageNumber, slot: u8) -> Option<Place> {
-        let Some(at) = self.position(hash, page, slot) else {
-            let at = self.spill.iter().position(|place| place.hash() == hash && place.is_at(page, slot))?;
+    /// Takes a place out. Returns what was there.
+    pub fn remove(&mut self, slots: &Slots, place: Place) -> Option<Place> {
+        let Some(mut at) = self.position(slots, place) else {
+            let is_it = |other: &Place| other.hash() == place.hash() && other.is_where(place);
+            let at = self.spill.iter().position(is_it)?;
             return Some(self.spill.swap_remove(at));
         };
-        let removed = self.slots[at];
-        let followers = &self.slots[at + 1..];
-        let stays = |(i, place): (usize, &Place)| *place == Place::EMPTY || self.home(place.hash()) > at + i;
-        let moved = followers.iter().enumerate().position(stays).unwrap_or(followers.len());
-        self.slots.copy_within(at + 1..at + 1 + moved, at);
-        self.slots[at + moved] = Place::EMPTY;
+        let removed = slots.get(at);
+        // Those behind it that are not where they want to be move up.
+        loop {
+            let next = slots.get(at + 1);
+            if next == Place::EMPTY || home(self.depth, next.hash()) > at {
+                break;
+            }
+            slots.set(at, next);
+            at += 1;
+        }
+        slots.set(at, Place::EMPTY);
         self.len -= 1;
         Some(removed)
     }
 
-    /// Keeps those with a 0 as the next bit of the hash, and puts those with a 1 into `other`, which is empty.
-    pub fn split(&mut self, other: &mut Places) {
-        let mut all = Vec::with_capacity(self.len());
-        self.each_from(0, |place| {
+    /// Forgets all places.
+    pub fn clear(&mut self, slots: &Slots) {
+        slots.clear();
+        *self = Places::default();
+    }
+
+    /// Keeps those with a 0 as the next bit of the hash, and puts those with a 1 into others, which are empty.
+    pub fn split(&mut self, slots: &Slots, others: &mut Places, other_slots: &Slots) {
+        let mut all = Vec::with_capacity(self.len + self.spill.len());
+        self.each_from(slots, 0, |place| {
             all.push(place);
             true
         });
         let depth = self.depth + 1;
         let cut = all.partition_point(|place| place.hash() >> (32 - depth) & 1 == 0);
-        self.fill(depth, &all[..cut]);
-        other.fill(depth, &all[cut..]);
+        self.fill(slots, depth, &all[..cut]);
+        others.fill(other_slots, depth, &all[cut..]);
     }
 
-    fn fill(&mut self, depth: u32, ascending: &[Place]) {
-        *self = Places { depth, ..Places::default() };
+    fn fill(&mut self, slots: &Slots, depth: u32, ascending: &[Place]) {
+        self.clear(slots);
+        self.depth = depth;
         let mut free = 0;
         for &place in ascending {
-            let at = self.home(place.hash()).max(free);
-            match self.slots.get_mut(at) {
-                Some(slot) => {
-                    *slot = place;
-                    self.len += 1;
-                    free = at + 1;
-                }
-                None => self.spill.push(place),
+            let at = home(depth, place.hash()).max(free);
+            if at < SLOTS {
+                slots.set(at, place);
+                self.len += 1;
+                free = at + 1;
+            } else {
+                self.spill.push(place);
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use rustler::Term;
 
-use crate::index::Gone;
+use crate::index::{Candidates, Gone};
 use crate::table::{Table, TableId};
 
 /// Shows the record under a key, if there is one, under its page's lock: `show` should do no more than copy it.
@@ -26,8 +26,9 @@ fn find_hashed<R>(
     show: impl Fn(Term<'_>) -> R,
 ) -> Result<Option<R>, Gone> {
     let is_there = || table.id() == id;
+    let mut candidates = Candidates::default();
     loop {
-        let candidates = table.index.candidates(id, hash, is_there)?;
+        table.index.find(id, hash, is_there, &mut candidates)?;
         for place in candidates.iter() {
             let page = place.page().page();
             page.prefetch(place.slot());
@@ -35,7 +36,7 @@ fn find_hashed<R>(
             if body.owner() != id {
                 continue;
             }
-            let found = body.record(place.slot()).zip(body.key(place.slot()));
+            let found = body.keyed_record(place.slot());
             if let Some((record, _)) = found.filter(|(_, other)| id.is_same_key(*other, key)) {
                 return Ok(Some(show(record)));
             }

@@ -159,7 +159,7 @@ impl Writer {
 
     fn index_insert(&self, hash: u32, page: PageNumber, slot: u8, kind: Kind) {
         let place = Place::new(hash, page, slot, kind == Kind::Tombstone);
-        self.table.figures.overhead_bytes.add(self.table.index.insert(place));
+        self.table.figures.overhead_bytes.add(self.table.index.insert(self.id, place));
     }
 
     fn compact_if_due(&self, body: &mut Body) {
@@ -199,7 +199,7 @@ impl Writer {
     /// The page and slot of the entry with this key, the page locked.
     fn find(&mut self, item: &Item<'_>) -> Option<(PageNumber, u8, Guard)> {
         self.found.clear();
-        self.table.index.places(item.hash, &mut self.found);
+        self.table.index.places(self.id, item.hash, &mut self.found);
         for place in &self.found {
             let body = place.page().page().write();
             if body.key(place.slot()).is_some_and(|key| self.id.is_same_key(key, item.key)) {
@@ -214,7 +214,7 @@ impl Writer {
         let meta = Meta::new(version, item.hash, item.words);
         self.edit(&mut body, |body| body.replace(slot, kind, item.term, meta));
         if before != kind {
-            self.table.index.flag(item.hash, number, slot, kind == Kind::Tombstone);
+            self.table.index.flag(Place::new(item.hash, number, slot, kind == Kind::Tombstone));
         }
         self.compact_if_due(&mut body);
         if body.is_overfull() {
@@ -249,7 +249,7 @@ impl Writer {
         let least = body.at(0).and_then(|slot| body.key(slot));
         let least = least.filter(|_| is_last).map(|key| arena.adopt(key));
         self.edit(&mut body, |body| entries.iter().for_each(|(slot, _)| body.remove(*slot)));
-        entries.iter().for_each(|(slot, hash)| self.table.index.remove(*hash, number, *slot));
+        entries.iter().for_each(|(slot, hash)| self.table.index.remove(Place::new(*hash, number, *slot, false)));
         self.compact_if_due(&mut body);
         match least {
             // SAFETY: `adopt` has just put the key into this arena.
@@ -261,7 +261,8 @@ impl Writer {
 
     fn relocate(&self, moves: &[Move], from: PageNumber, to: PageNumber) {
         for moved in moves {
-            self.table.index.relocate(moved.hash, (from, moved.from), (to, moved.to));
+            let place = |page, slot| Place::new(moved.hash, page, slot, moved.kind == Kind::Tombstone);
+            self.table.index.relocate(place(from, moved.from), place(to, moved.to));
         }
     }
 
@@ -640,7 +641,7 @@ impl Store for Writer {
 
     fn forget(&mut self, hash: KeyHash, version: Version) -> bool {
         self.found.clear();
-        self.table.index.places(hash, &mut self.found);
+        self.table.index.places(self.id, hash, &mut self.found);
         for place in self.found.iter().filter(|place| place.is_tombstone()) {
             let (number, slot) = (place.page(), place.slot());
             let body = number.page().write();

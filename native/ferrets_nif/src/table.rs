@@ -50,6 +50,17 @@ impl TableId {
         TableId(sequence << 26 | (keypos.min(Self::KEYPOS_MAX) as u64) << 2 | ordered)
     }
 
+    /// The id as a number.
+    #[inline]
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The id that a number was made of.
+    pub fn from_bits(bits: u64) -> Self {
+        TableId(bits)
+    }
+
     /// The position of the key in a record, counted from 1.
     #[inline]
     pub fn keypos(self) -> usize {

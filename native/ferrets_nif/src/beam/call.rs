@@ -22,10 +22,11 @@ mod atoms {
 ///
 /// # Safety
 /// To be called by the VM only, as the NIF of arity `N`, with the arguments it got.
+#[inline]
 pub unsafe fn enter<const N: usize>(
     env: *mut ErlNifEnv,
     argv: *const ErlNifTerm,
-    body: for<'a> fn(Env<'a>, [Term<'a>; N]) -> Answer<'a>,
+    body: impl for<'a> FnOnce(Env<'a>, [Term<'a>; N]) -> Answer<'a>,
 ) -> ErlNifTerm {
     let lifetime = ();
     // SAFETY: the VM passes the environment of this call, which outlives it.
@@ -55,7 +56,7 @@ macro_rules! nif {
                     argv: *const rustler::sys::ErlNifTerm,
                 ) -> rustler::sys::ErlNifTerm {
                     // SAFETY: registered with the arity that is given here; only the VM calls it.
-                    unsafe { $crate::beam::call::enter::<$arity>(env, argv, $body) }
+                    unsafe { $crate::beam::call::enter(env, argv, $body) }
                 }
                 raw
             },

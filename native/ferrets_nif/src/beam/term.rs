@@ -103,6 +103,13 @@ pub fn cons<'a>(env: Env<'a>, head: Term<'a>, tail: Term<'a>) -> Term<'a> {
     unsafe { Term::new(env, enif_make_list_cell(env.as_c_arg(), head.as_c_arg(), tail.as_c_arg())) }
 }
 
+/// `[Element]`.
+pub fn singleton<'a>(env: Env<'a>, element: Term<'a>) -> Term<'a> {
+    let raw = element.as_c_arg();
+    // SAFETY: the one element of the array is of `env`, which 'a ties it to.
+    unsafe { Term::new(env, enif_make_list_from_array(env.as_c_arg(), &raw, 1)) }
+}
+
 /// `[]`.
 pub fn nil(env: Env<'_>) -> Term<'_> {
     // SAFETY: an array of no elements is not read.
