@@ -108,7 +108,7 @@ delete_objects(Server, Records) ->
 
 %% ---------------------------------------------------------------- writes that the leader does one after the other
 
-%% Inserts a record if no record has its key. In a linked cluster at most one call per key returns `true'. One round trip to
+%% Inserts a record if no record has its key, in a `bag' neither. In a linked cluster at most one call per key returns `true'. One round trip to
 %% the leader and one from there to all nodes, shared with other calls of the moment. Waits for syncs of the leader.
 %% Fails with `send_leader_op_failed' if no leader is found for about 15 s.
 -spec insert_new(server(), tuple()) -> boolean().
@@ -120,7 +120,7 @@ insert_new(Server, Record) ->
 insert_new_or_lookup(Server, Record) ->
     case ferrets_leader_op:call(Server, insert_new_or_lookup, Record) of
         inserted -> {true, [Record]};
-        {found, Found} -> {false, [Found]}
+        {found, Found} -> {false, Found}
     end.
 
 %% Inserts in any case, in one order with all other leader operations.
@@ -179,21 +179,16 @@ wait_responses(RequestIds, Timeout) ->
 lookup(Tab, Key) ->
     ferrets_nif:lookup(Tab, Key).
 
-%% An element of the record under a key; `badarg' if there is none, or no such element.
+%% An element of the record under a key, and no more of it is copied; in a `bag' a list of those of all its records. `badarg'
+%% if there is no record, or no such element.
 -spec lookup_element(table(), key(), pos_integer()) -> term().
 lookup_element(Tab, Key, Position) ->
-    case ferrets_nif:lookup(Tab, Key) of
-        [Record] -> element(Position, Record);
-        [] -> error(badarg)
-    end.
+    ferrets_nif:lookup_element(Tab, Key, Position).
 
 %% The same, with what to return if there is no such record.
 -spec lookup_element(table(), key(), pos_integer(), term()) -> term().
 lookup_element(Tab, Key, Position, Default) ->
-    case ferrets_nif:lookup(Tab, Key) of
-        [Record] -> element(Position, Record);
-        [] -> Default
-    end.
+    ferrets_nif:lookup_element(Tab, Key, Position, Default).
 
 -spec member(table(), key()) -> boolean().
 member(Tab, Key) ->

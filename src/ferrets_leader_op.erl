@@ -14,7 +14,7 @@
 %% 15.6 s in all: longer than a join needs to link its servers, shorter than callers are ready to wait.
 -define(BACKOFF_MS, [10, 40, 100, 500, 1000, 2000, 4000, 8000]).
 
--type answer() :: inserted | present | {found, tuple()}.
+-type answer() :: inserted | present | {found, [tuple()]}.
 
 %% Raises `badarg' for a bad record, `send_leader_op_failed' if nobody takes the operation; exits as `gen_server:call'
 %% does if the server dies, and with `leader_lost' for its reason if the leader does.
@@ -32,7 +32,7 @@ call(Server, Operation, Record, Backoff) ->
         {{reply, present}, _} ->
             present;
         {{reply, {found, External}}, _} ->
-            {found, binary_to_term(External)};
+            {found, [binary_to_term(Found) || Found <- External]};
         {{reply, malformed}, _} ->
             error(badarg);
         {{reply, wrong_leader}, [Ms | Longer]} ->

@@ -8,7 +8,7 @@
 
 -export([abi/0]).
 -export([create/4, close/1, status/1]).
--export([lookup/2, member/2, size/1, first/1, last/1, next/2, prev/2, scan/2]).
+-export([lookup/2, lookup_element/3, lookup_element/4, member/2, size/1, first/1, last/1, next/2, prev/2, scan/2]).
 -export([check/3, insert/3, insert_many/3, delete/3, delete_many/3, delete_objects/3, ask/4]).
 -export([local_insert/2, local_delete/2, local_delete_objects/2, local_delete_owned/3]).
 -export([peer_up/2, peer_down/2, message/4, work/1, flush/1, barrier/2, tick/1]).
@@ -19,7 +19,7 @@
 -on_load(load/0).
 
 %% Raised by both sides together whenever a call's name, arity, arguments or meaning change.
--define(ABI, 1).
+-define(ABI, 2).
 
 -opaque handle() :: reference().
 %% A peer's number, given out by the server: the library knows no pids of other servers.
@@ -42,8 +42,8 @@
     | {synced, peer()}.
 %% Times below 2^64.
 -type operation() :: insert_new | insert_new_or_lookup | insert_serial.
-%% `found': the record that is there, in the external term format.
--type answer() :: inserted | present | {found, binary()} | wrong_leader | malformed | leader_lost.
+%% `found': the records that are there, in the external term format.
+-type answer() :: inserted | present | {found, [binary()]} | wrong_leader | malformed | leader_lost.
 -type settings() :: #{
     node := binary(),
     tombstone_ttl_ms := non_neg_integer(),
@@ -78,7 +78,7 @@ abi() -> not_loaded().
 %% Makes a table and publishes it under `Name'. The calling process becomes its server: when it ends, however it ends,
 %% the table goes. A table of that name whose server is dead gives way.
 -spec create(Name :: atom(), ordered_set | set | bag, KeyPos :: pos_integer(), settings()) ->
-    {ok, handle()} | {error, already_exists | unsupported_type}.
+    {ok, handle()} | {error, already_exists}.
 create(_Name, _Type, _KeyPos, _Settings) -> not_loaded().
 
 %% Takes the table down. Its memory is freed elsewhere. Idempotent.
@@ -94,6 +94,12 @@ status(_Handle) -> not_loaded().
 
 -spec lookup(atom(), term()) -> [tuple()].
 lookup(_Tab, _Key) -> not_loaded().
+
+-spec lookup_element(atom(), term(), pos_integer()) -> term().
+lookup_element(_Tab, _Key, _Position) -> not_loaded().
+
+-spec lookup_element(atom(), term(), pos_integer(), Default :: term()) -> term().
+lookup_element(_Tab, _Key, _Position, _Default) -> not_loaded().
 
 -spec member(atom(), term()) -> boolean().
 member(_Tab, _Key) -> not_loaded().
@@ -129,6 +135,7 @@ check(_Tab, _Kind, _List) -> not_loaded().
 -spec insert(atom(), tuple(), tag() | undefined) -> ok | wait | untagged.
 insert(_Tab, _Record, _Tag) -> not_loaded().
 
+%% Readers see up to 256 records all at once, of a longer list stretches of so many (fewer, if they are large).
 %% Besides: `{more, Rest}', a slice is done and the tag not used yet; call again with the rest, which is not empty.
 -spec insert_many(atom(), [tuple()], tag() | undefined) -> ok | wait | untagged | {more, [tuple()]}.
 insert_many(_Tab, _Records, _Tag) -> not_loaded().

@@ -61,8 +61,7 @@
     | {bad_option, #{option := atom(), value := term()}}
     | {unknown_option, #{option := term()}}
     | bag_with_conflict_handler
-    %% What the native library said to the type of table.
-    | {create_failed, already_exists | unsupported_type}.
+    | {create_failed, already_exists}.
 
 %% Adds the defaults, or says all that is wrong, ordered by option.
 -spec check(term()) -> {ok, checked()} | {error, [reason(), ...]}.

@@ -57,12 +57,12 @@ init_per_testcase(_Case, Config) ->
 %% ---------------------------------------------------------------- a table's life
 
 the_abi_number_is_known(_Config) ->
-    ?assertEqual(1, ?NIF:abi()).
+    ?assertEqual(2, ?NIF:abi()).
 
 a_table_belongs_to_who_creates_it(_Config) ->
     Handle = create(?TAB, set),
     ?assertEqual({error, already_exists}, ?NIF:create(?TAB, set, 1, settings())),
-    ?assertEqual({error, unsupported_type}, ?NIF:create(other, bag, 1, settings())),
+    ?assertError(badarg, ?NIF:create(other, heap, 1, settings())),
     ?assertMatch(#{size := 0, pages := 1, tombstones := 0}, ?NIF:status(Handle)).
 
 a_table_goes_with_its_server(_Config) ->
@@ -134,6 +134,12 @@ bad_arguments_raise_badarg(_Config) ->
         fun() -> ?NIF:create(other, set, 1, Settings#{tombstone_ttl_ms := -1}) end,
         fun() -> ?NIF:close(make_ref()) end,
         fun() -> ?NIF:status(handle) end,
+        fun() -> ?NIF:lookup_element(?TAB, 1, 0) end,
+        fun() -> ?NIF:lookup_element(?TAB, 1, 3) end,
+        fun() -> ?NIF:lookup_element(?TAB, 1, first) end,
+        fun() -> ?NIF:lookup_element(?TAB, absent, 1) end,
+        fun() -> ?NIF:lookup_element(?TAB, absent, 0, default) end,
+        fun() -> ?NIF:lookup_element(?TAB, 1, 3, default) end,
         fun() -> ?NIF:lookup("name", a) end,
         fun() -> ?NIF:lookup({?TAB}, a) end,
         fun() -> ?NIF:lookup(no_such_table, a) end,
@@ -235,7 +241,7 @@ set_tells_equal_numbers_apart(_Config) ->
 %% ---------------------------------------------------------------- ets as the oracle
 
 what_is_alike_in_ets_is_alike_here(_Config) ->
-    [agree(Type, Pool, 3000) || Type <- [set, ordered_set], Pool <- [nasty_keys(60), nasty_keys(900)], _ <- [1, 2]].
+    [agree(Type, Pool, 3000) || Type <- [set, ordered_set, bag], Pool <- [nasty_keys(60), nasty_keys(900)], _ <- [1, 2]].
 
 agree(Type, Pool, Steps) ->
     Ets = ets:new(oracle, [Type]),
@@ -279,10 +285,11 @@ same_contents(ordered_set, Ets) ->
     Keys = [element(1, Record) || Record <- All],
     identical(Keys, walk(oracle, next, ?NIF:first(oracle))),
     identical(lists:reverse(Keys), walk(oracle, prev, ?NIF:last(oracle)));
-same_contents(set, Ets) ->
+same_contents(_SetOrBag, Ets) ->
     All = exact_sort(ets:tab2list(Ets)),
     identical(All, exact_sort(scan(oracle))),
-    Keys = exact_sort([element(1, Record) || Record <- All]),
+    %% Each key once, however many records it has in a bag.
+    Keys = exact_sort(ets_keys(Ets, ets:first(Ets))),
     identical(Keys, exact_sort(walk(oracle, next, ?NIF:first(oracle)))).
 
 many_keys_of_one_hash_are_kept_apart(_Config) ->
@@ -556,18 +563,23 @@ read_whatever(Deadline, Tab) ->
 
 %% ---------------------------------------------------------------- a million records
 
-%% The same calls are made on two fresh tables. A scheduler that loses its core makes some call look long, but not the
-%% same one twice.
+%% The same calls are made on fresh tables, until none is left that was long on all of them. A scheduler that loses its core
+%% makes some call look long, but not the same one each time; a call that does too much is long for ever.
 no_call_is_long_on_a_million_records(_Config) ->
     [
         begin
-            Suspects = [long_calls(?TAB, Type) || _ <- [1, 2]],
-            ct:pal("~p: ~p", [Type, Suspects]),
-            [First, Second] = [ordsets:from_list(Calls) || Calls <- Suspects],
-            ?assertEqual([], ordsets:intersection(First, Second))
+            First = ordsets:from_list(long_calls(?TAB, Type)),
+            ?assertEqual([], still_long(?TAB, Type, First, 5))
         end
-     || Type <- [set, ordered_set]
+     || Type <- [set, ordered_set, bag]
     ].
+
+still_long(_Tab, _Type, Suspects, Tries) when Suspects =:= []; Tries =:= 0 ->
+    Suspects;
+still_long(Tab, Type, Suspects, Tries) ->
+    ct:pal("~p: ~p", [Type, Suspects]),
+    Again = ordsets:from_list(long_calls(Tab, Type)),
+    still_long(Tab, Type, ordsets:intersection(Suspects, Again), Tries - 1).
 
 long_calls(Tab, Type) ->
     N = 1000000,
@@ -710,6 +722,9 @@ scan(Tab, Position) ->
         {Records, done} -> Records;
         {Records, Next} -> Records ++ scan(Tab, Next)
     end.
+
+ets_keys(_Ets, '$end_of_table') -> [];
+ets_keys(Ets, Key) -> [Key | ets_keys(Ets, ets:next(Ets, Key))].
 
 walk(_Tab, _Step, '$end_of_table') -> [];
 walk(Tab, Step, Key) -> [Key | walk(Tab, Step, ?NIF:Step(Tab, Key))].

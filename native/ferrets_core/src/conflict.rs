@@ -138,7 +138,7 @@ impl<W> Replica<W> {
         }
         self.conflicts.decided.extend([open.ours, open.theirs]);
         let newer_is_ours = self.origins.compare(open.ours, open.theirs).is_gt();
-        let newer = if newer_is_ours { store.lookup_encoded(&open.payload) } else { Some(open.payload.clone()) };
+        let newer = if newer_is_ours { store.lookup_encoded(&open.payload).pop() } else { Some(open.payload.clone()) };
         let written = match decision {
             Decision::Record(record) => self.rewrite(store, now, &open, record),
             Decision::Newer => false,

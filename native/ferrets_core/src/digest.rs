@@ -47,7 +47,7 @@ impl Sums {
     fn add(&mut self, kind: Kind, mixed: u64) {
         let sum = match kind {
             Kind::Record => &mut self.records,
-            Kind::Tombstone => &mut self.tombstones,
+            Kind::Tombstone | Kind::ObjectTombstone => &mut self.tombstones,
         };
         *sum = sum.wrapping_add(mixed);
     }

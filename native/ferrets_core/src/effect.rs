@@ -44,8 +44,8 @@ pub enum Answer {
     Inserted,
     /// There is a record with the key.
     Present,
-    /// There is this record with the key, encoded as in [`crate::store::Entry::encode`].
-    Found(Vec<u8>),
+    /// There are these records with the key (in a bag any number, else one), encoded as in [`crate::store::Entry::encode`].
+    Found(Vec<Vec<u8>>),
     /// The server that was asked is not the leader. Nothing was done.
     WrongLeader,
     /// The leader cannot take the record. Nothing was done.

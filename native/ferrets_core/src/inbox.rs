@@ -5,9 +5,9 @@ use crate::conflict::Rule;
 use crate::effect::{Effect, Peer};
 use crate::replica::{Progress, Replica};
 use crate::rules;
-use crate::store::{Kind, Stamp, Store, Verdict};
+use crate::store::{Stamp, Store, Verdict};
 use crate::version::Origin;
-use crate::wire::{Garbled, Nonce, Reader};
+use crate::wire::{Garbled, Nonce, RawEntry, Reader};
 
 /// Bytes of payload that count as one more entry of work.
 const BYTES_PER_UNIT: usize = 1024;
@@ -52,7 +52,7 @@ impl Incoming {
     }
 
     /// Merges entries until the budget is used up or none is left. An entry that cannot be read ends it; those before it
-    /// stay merged, as they are sound.
+    /// stay merged, as they are sound. What readers are to see together is merged in one call, whatever the budget.
     pub fn merge<W, S: Store>(
         &mut self,
         replica: &mut Replica<W>,
@@ -63,36 +63,68 @@ impl Incoming {
     ) -> Result<Progress, Garbled> {
         let mut reader = Reader::new(self.entries.get(self.merged_bytes..).unwrap_or_default());
         let mut left = budget;
-        let is_pulled = matches!(self.then, Then::PullOn { .. });
-        while let Some(entry) = reader.entry()? {
-            let version = entry.version(&self.origins)?;
-            replica.clock.observe(version.hlc);
-            let mut rule = Rule::Apply;
-            let change = store
-                .merge_encoded(entry.kind, entry.payload, version, |current| {
-                    if replica.owned.is_fenced(version.origin) && entry.kind == Kind::Record {
-                        return Verdict::Keep;
-                    }
-                    if is_pulled {
-                        rule = replica.pull_rule(self.peer, current, entry.kind, version);
-                    }
-                    match rule {
-                        Rule::Apply => rules::newer_wins(&replica.origins, current, entry.kind, version),
-                        Rule::Leave | Rule::Ask => Verdict::Keep,
-                    }
-                })
-                .map_err(|_| Garbled)?;
-            if let (Rule::Ask, Some(before)) = (rule, change.before) {
-                replica.ask_conflict(self.peer, (before.version, version), entry.payload, effects);
+        let mut in_group = false;
+        let mut next = |reader: &mut Reader<'_>, store: &mut S| -> Result<Option<Progress>, Garbled> {
+            let Some(entry) = reader.entry()? else { return Ok(Some(Progress::Done)) };
+            if entry.fixed.continues && !in_group {
+                store.begin_group();
             }
-            self.news |= change.verdict == Verdict::Replace && !replica.streams(version.origin);
-            replica.merged(now, change, Stamp { version, kind: entry.kind }, 0);
+            let was_in_group = std::mem::replace(&mut in_group, entry.fixed.continues);
+            let news = merge_one(replica, store, now, (self.peer, self.then, &self.origins), entry, effects)?;
+            self.news |= news;
+            if was_in_group && !in_group {
+                store.end_group();
+            }
             left = left.saturating_sub(1 + entry.payload.len() / BYTES_PER_UNIT);
-            if left == 0 && !reader.rest().is_empty() {
-                self.merged_bytes = self.entries.len() - reader.rest().len();
-                return Ok(Progress::More);
+            let pauses = left == 0 && !in_group && !reader.rest().is_empty();
+            Ok(pauses.then_some(Progress::More))
+        };
+        let progress = loop {
+            match next(&mut reader, store) {
+                Ok(None) => {}
+                Ok(Some(progress)) => break Ok(progress),
+                Err(garbled) => break Err(garbled),
             }
+        };
+        if in_group {
+            store.end_group();
         }
-        Ok(Progress::Done)
+        self.merged_bytes = self.entries.len() - reader.rest().len();
+        progress
     }
+}
+
+/// Merges an entry. Returns whether it took effect and its writer is not linked.
+fn merge_one<W, S: Store>(
+    replica: &mut Replica<W>,
+    store: &mut S,
+    now: Time,
+    (peer, then, origins): (Peer, Then, &[Origin]),
+    entry: RawEntry<'_>,
+    effects: &mut Vec<Effect<W>>,
+) -> Result<bool, Garbled> {
+    let kind = entry.fixed.kind;
+    let version = entry.version(origins)?;
+    replica.clock.observe(version.hlc);
+    let mut rule = Rule::Apply;
+    let change = store
+        .merge_encoded(kind, entry.payload, version, |current| {
+            if replica.owned.is_fenced(version.origin) && kind.is_record() {
+                return Verdict::Keep;
+            }
+            if matches!(then, Then::PullOn { .. }) {
+                rule = replica.pull_rule(peer, current, kind, version);
+            }
+            match rule {
+                Rule::Apply => rules::newer_wins(&replica.origins, current, kind, version),
+                Rule::Leave | Rule::Ask => Verdict::Keep,
+            }
+        })
+        .map_err(|_| Garbled)?;
+    if let (Rule::Ask, Some(before)) = (rule, change.before) {
+        replica.ask_conflict(peer, (before.version, version), entry.payload, effects);
+    }
+    let is_news = change.verdict == Verdict::Replace && !replica.streams(version.origin);
+    replica.merged(now, change, Stamp { version, kind }, 0);
+    Ok(is_news)
 }

@@ -19,7 +19,7 @@ use crate::effect::{Answer, Effect, Peer};
 use crate::link::LinkState;
 use crate::replica::{Progress, Replica};
 use crate::rules;
-use crate::store::{Kind, Stamp, Store, Verdict};
+use crate::store::{Kind, Malformed, Stamp, Store};
 use crate::version::{Origins, Version};
 use crate::wire::{self, Garbled, Head, Nonce, Reader};
 
@@ -261,19 +261,16 @@ impl<W> Replica<W> {
 
     fn answer<S: Store>(&mut self, store: &mut S, now: Time, question: &Question) -> Answer {
         let Question { operation, payload } = question;
+        match (operation, store.is_taken(payload)) {
+            (_, Err(Malformed)) => return Answer::Malformed,
+            (Operation::InsertNew, Ok(true)) => return Answer::Present,
+            (Operation::InsertNewOrLookup, Ok(true)) => return Answer::Found(store.lookup_encoded(payload)),
+            (Operation::InsertSerial, Ok(true)) | (_, Ok(false)) => {}
+        }
         let version = Version { hlc: self.clock.tick(now), origin: Origins::OWN };
         let kind = Kind::Record;
-        let change = store.merge_encoded(kind, payload, version, |current| match current {
-            Some(Stamp { kind: Kind::Record, .. }) if *operation != Operation::InsertSerial => Verdict::Keep,
-            _ => rules::newer_wins(&self.origins, current, kind, version),
-        });
-        let Ok(change) = change else { return Answer::Malformed };
-        if change.verdict == Verdict::Keep {
-            return match operation {
-                Operation::InsertNewOrLookup => Answer::Found(store.lookup_encoded(payload).unwrap_or_default()),
-                Operation::InsertNew | Operation::InsertSerial => Answer::Present,
-            };
-        }
+        let rule = |current| rules::newer_wins(&self.origins, current, kind, version);
+        let Ok(change) = store.merge_encoded(kind, payload, version, rule) else { return Answer::Malformed };
         let linked = self.is_linked();
         let batch = if linked { self.log_own(kind, version, payload) } else { 0 };
         self.merged(now, change, Stamp { version, kind }, batch);
@@ -329,23 +326,37 @@ fn operation_of(code: u8) -> Result<Operation, Garbled> {
     }
 }
 
+/// The code of an answer, and of each record in it.
+const FOUND: u8 = 3;
+
 fn put_answer(out: &mut Vec<u8>, answer: &Answer) {
-    let (code, payload): (u8, &[u8]) = match answer {
-        Answer::Inserted => (1, &[]),
-        Answer::Present => (2, &[]),
-        Answer::Found(record) => (3, record),
-        Answer::WrongLeader => (4, &[]),
-        Answer::Malformed => (5, &[]),
-        Answer::LeaderLost => (6, &[]),
+    let code = match answer {
+        Answer::Inserted => 1,
+        Answer::Present => 2,
+        Answer::Found(_) => FOUND,
+        Answer::WrongLeader => 4,
+        Answer::Malformed => 5,
+        Answer::LeaderLost => 6,
     };
-    wire::put_item(out, code, payload);
+    let mut records = Vec::new();
+    if let Answer::Found(found) = answer {
+        found.iter().for_each(|record| wire::put_item(&mut records, FOUND, record));
+    }
+    wire::put_item(out, code, &records);
 }
 
 fn read_answer((code, payload): (u8, &[u8])) -> Result<Answer, Garbled> {
     match code {
         1 => Ok(Answer::Inserted),
         2 => Ok(Answer::Present),
-        3 => Ok(Answer::Found(payload.to_vec())),
+        FOUND => {
+            let mut records = Vec::new();
+            let mut reader = Reader::new(payload);
+            while let Some((_, record)) = reader.item()? {
+                records.push(record.to_vec());
+            }
+            Ok(Answer::Found(records))
+        }
         4 => Ok(Answer::WrongLeader),
         5 => Ok(Answer::Malformed),
         6 => Ok(Answer::LeaderLost),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::store::Kind;
 use crate::version::Writer;
-use crate::wire;
+use crate::wire::{self, Fixed};
 
 /// A batch has room for the entries of this many writers.
 const WRITERS_MAX: usize = 1024;
@@ -26,6 +26,19 @@ pub struct Batch<W> {
     waiters: Vec<W>,
 }
 
+/// An entry to be logged.
+#[derive(Clone, Copy, Debug)]
+pub struct Logged<'a> {
+    /// Record or tombstone.
+    pub kind: Kind,
+    /// Whether peers' readers are to see it together with the next entry, which must come.
+    pub continues: bool,
+    /// The clock's part of the version.
+    pub hlc: u64,
+    /// The entry, encoded.
+    pub payload: &'a [u8],
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Log<W> {
@@ -33,6 +46,8 @@ pub struct Log<W> {
     open: Batch<W>,
     open_writers: Vec<Writer>,
     open_entries: Vec<u8>,
+    /// The last entry is to be seen together with the next, and so goes into one batch with it.
+    continues: bool,
     closed: VecDeque<Batch<W>>,
     in_flight: Option<Batch<W>>,
     completed: u64,
@@ -47,6 +62,7 @@ impl<W> Log<W> {
             open: empty_batch(1),
             open_writers: Vec::new(),
             open_entries: Vec::new(),
+            continues: false,
             closed: VecDeque::new(),
             in_flight: None,
             completed: 0,
@@ -56,16 +72,20 @@ impl<W> Log<W> {
 
     /// Adds an entry of this writer: mostly the own server, another for the deletion of a record as it was seen. Returns
     /// the number of its batch.
-    pub fn append(&mut self, kind: Kind, writer: &Writer, hlc: u64, payload: &[u8]) -> u64 {
-        if self.open_entries.len() >= self.batch_bytes_max || self.open_writers.len() >= WRITERS_MAX {
+    pub fn append(&mut self, entry: &Logged<'_>, writer: &Writer) -> u64 {
+        let is_full = self.open_entries.len() >= self.batch_bytes_max || self.open_writers.len() >= WRITERS_MAX;
+        if is_full && !self.continues {
             self.close();
         }
+        let Logged { kind, continues, hlc, payload } = *entry;
+        self.continues = continues;
         let known = self.open_writers.iter().position(|known| known.incarnation == writer.incarnation);
         let place = known.unwrap_or_else(|| {
             self.open_writers.push(writer.clone());
             self.open_writers.len() - 1
         });
-        wire::put_entry(&mut self.open_entries, kind, place as u16, hlc, |out| out.extend(payload));
+        let fixed = Fixed { kind, continues, origin: place as u16, hlc };
+        wire::put_entry(&mut self.open_entries, fixed, |out| out.extend(payload));
         self.open.entries += 1;
         self.open.number
     }
@@ -168,7 +188,12 @@ mod tests {
     }
 
     fn append(log: &mut Log<u8>, hlc: u64, payload: &[u8]) {
-        log.append(Kind::Record, &Writer { incarnation: 1, node: b"n".to_vec() }, hlc, payload);
+        append_to_group(log, hlc, payload, false);
+    }
+
+    fn append_to_group(log: &mut Log<u8>, hlc: u64, payload: &[u8], continues: bool) {
+        let writer = Writer { incarnation: 1, node: b"n".to_vec() };
+        log.append(&Logged { kind: Kind::Record, continues, hlc, payload }, &writer);
     }
 
     #[test]
@@ -215,5 +240,20 @@ mod tests {
             log.land();
         }
         assert_eq!(sizes, vec![2, 2, 1]);
+    }
+
+    #[test]
+    fn what_is_seen_together_is_in_one_batch() {
+        let mut log = log();
+        let half = vec![0; 512];
+        for hlc in 0..6 {
+            append_to_group(&mut log, hlc, &half, (1..4).contains(&hlc));
+        }
+        let mut sizes = Vec::new();
+        while let Some((batch, true)) = log.take_off() {
+            sizes.push(batch.entries);
+            log.land();
+        }
+        assert_eq!(sizes, vec![5, 1]);
     }
 }

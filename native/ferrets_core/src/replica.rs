@@ -22,7 +22,7 @@ use crate::effect::{Effect, Peer};
 use crate::inbox::Incoming;
 use crate::leader::Leadership;
 use crate::link::{Link, LinkState};
-use crate::log::Log;
+use crate::log::{Log, Logged};
 use crate::owned::Owned;
 use crate::rules;
 use crate::store::{Change, Kind, Stamp, Store, Verdict};
@@ -83,6 +83,8 @@ pub struct Write<'a, S: Store> {
     /// For the deletion of one record in the version that was seen: that version, which the tombstone then bears. A newer
     /// write to the key, wherever it is, survives it.
     pub observed: Option<Version>,
+    /// Whether peers' readers are to see it together with the next write, which must be in the same call.
+    pub continues: bool,
 }
 
 /// What became of local writes.
@@ -236,13 +238,13 @@ impl<W> Replica<W> {
     }
 
     fn apply<S: Store>(&mut self, store: &mut S, now: Time, write: Write<'_, S>, is_logged: bool) {
-        let Write { kind, item, payload, observed } = write;
+        let Write { kind, item, payload, observed, continues } = write;
         let own = Version { hlc: self.clock.tick(now), origin: Origins::OWN };
         let version = observed.unwrap_or(own);
         let rule = |current| rules::newer_wins(&self.origins, current, kind, version);
         let change = store.merge(kind, item, version, rule);
         let batch = match payload {
-            Some(payload) if is_logged => self.log_own(kind, version, &payload),
+            Some(payload) if is_logged => self.log_entry(kind, version, &payload, continues),
             Some(_) => 0,
             None => {
                 assert!(!is_logged, "a write without its payload would be lost on every peer");
@@ -282,8 +284,12 @@ impl<W> Replica<W> {
 
     /// Appends a write to the log. Returns the number of its batch.
     pub(crate) fn log_own(&mut self, kind: Kind, version: Version, payload: &[u8]) -> u64 {
+        self.log_entry(kind, version, payload, false)
+    }
+
+    fn log_entry(&mut self, kind: Kind, version: Version, payload: &[u8], continues: bool) -> u64 {
         let writer = self.origins.get(version.origin).unwrap_or(&self.config.writer);
-        self.log.append(kind, writer, version.hlc, payload)
+        self.log.append(&Logged { kind, continues, hlc: version.hlc, payload }, writer)
     }
 
     /// Keeps the books on what the store has done.
@@ -291,11 +297,11 @@ impl<W> Replica<W> {
         if change.verdict == Verdict::Keep {
             return;
         }
-        if let Some(before) = change.before {
-            self.digest.remove(change.hash, before, self.origins.id(before.version.origin));
+        for gone in change.displaced.into_iter().chain(change.before) {
+            self.digest.remove(change.hash, gone, self.origins.id(gone.version.origin));
         }
         self.digest.add(change.hash, stamp, self.origins.id(stamp.version.origin));
-        if stamp.kind == Kind::Tombstone {
+        if !stamp.kind.is_record() {
             self.tombstones.add(now.ms(), change.hash, stamp.version, batch);
         }
     }

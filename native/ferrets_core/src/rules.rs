@@ -9,13 +9,21 @@ use crate::store::{Kind, Stamp, Verdict};
 use crate::version::{Origins, Version};
 
 /// The newer version wins. Of a record and a tombstone of one version the tombstone wins: that is how the deletion of
-/// exactly the observed record is written.
+/// exactly the observed record is written. In a bag, the deletion of a key wins over that of one object.
 pub fn newer_wins(origins: &Origins, current: Option<Stamp>, kind: Kind, version: Version) -> Verdict {
     let Some(current) = current else { return Verdict::Replace };
     match origins.compare(version, current.version) {
         Ordering::Greater => Verdict::Replace,
-        Ordering::Equal if kind == Kind::Tombstone && current.kind == Kind::Record => Verdict::Replace,
+        Ordering::Equal if rank(kind) > rank(current.kind) => Verdict::Replace,
         Ordering::Equal | Ordering::Less => Verdict::Keep,
+    }
+}
+
+fn rank(kind: Kind) -> u8 {
+    match kind {
+        Kind::Record => 0,
+        Kind::ObjectTombstone => 1,
+        Kind::Tombstone => 2,
     }
 }
 
@@ -59,6 +67,19 @@ mod tests {
                         [a, b, c, d, b, a].iter().filter_map(|&i| entries.get(i).copied()).collect();
                     assert_eq!(apply(&origins, &order), expected);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn of_one_version_the_deletion_of_a_key_wins_over_that_of_an_object_and_both_over_the_record() {
+        let origins = origins();
+        let kinds = [Kind::Record, Kind::ObjectTombstone, Kind::Tombstone];
+        for (a, current) in kinds.into_iter().enumerate() {
+            for (b, kind) in kinds.into_iter().enumerate() {
+                let expected = if b > a { Verdict::Replace } else { Verdict::Keep };
+                let current = stamp(1, 0, current);
+                assert_eq!(newer_wins(&origins, Some(current), kind, current.version), expected);
             }
         }
     }

@@ -16,6 +16,15 @@ pub enum Kind {
     Record,
     /// The memory of a deletion: a key and the deletion's version. Readers do not see it.
     Tombstone,
+    /// In a bag, the memory of the deletion of one object: all of it, and the deletion's version.
+    ObjectTombstone,
+}
+
+impl Kind {
+    /// Whether readers see it.
+    pub fn is_record(self) -> bool {
+        self == Kind::Record
+    }
 }
 
 /// What stands under a key at present.
@@ -37,14 +46,16 @@ pub enum Verdict {
 }
 
 /// What [`Store::merge`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The key's hash.
     pub hash: KeyHash,
-    /// What stood under the key before.
+    /// What stood in the entry's place before.
     pub before: Option<Stamp>,
     /// The rule's answer, which the store has followed.
     pub verdict: Verdict,
+    /// In a bag, the objects of the key that the deletion of the key has taken out, and the memories of such.
+    pub displaced: Vec<Stamp>,
 }
 
 /// An encoded entry from a peer that this store cannot decode: not a term, not a record, shorter than `keypos`.
@@ -67,23 +78,30 @@ pub trait Entry {
     /// The entry's version and kind.
     fn stamp(&self) -> Stamp;
     /// Appends the entry's payload to `out`, in the form that [`Store::merge_encoded`] takes: the record of a
-    /// [`Kind::Record`], the key of a [`Kind::Tombstone`].
+    /// [`Kind::Record`] or [`Kind::ObjectTombstone`], the key of a [`Kind::Tombstone`].
     fn encode(&self, out: &mut Vec<u8>);
 }
 
 /// Records and tombstones under their keys, each with a version.
+///
+/// In most tables an entry's place is its key's: one entry to a key. In a bag each object has a place of its own, and each
+/// key has one for its tombstone, which stands for the deletion of all older objects of the key.
 pub trait Store {
     /// A validated record or key in the store's own form, as a local caller hands it in.
     type Item<'a>;
 
-    /// Looks the key up, asks `rule` what to do, and does it, so that a concurrent reader sees the key either before
-    /// or after. `item` is a record if `kind` is [`Kind::Record`] and a bare key otherwise.
+    /// Looks up what stands in the entry's place, asks `rule` whether the entry may replace that, and does so, in a way that
+    /// a concurrent reader sees the key either before or after. `item` is a bare key if `kind` is [`Kind::Tombstone`] and a
+    /// record otherwise.
+    ///
+    /// In a bag, an object is first held against its key's tombstone, if there is one: if it may not replace that, nothing
+    /// happens. And once a key's tombstone is in its place, each object of the key that it may replace is taken out.
     fn merge(
         &mut self,
         kind: Kind,
         item: Self::Item<'_>,
         version: Version,
-        rule: impl FnOnce(Option<Stamp>) -> Verdict,
+        rule: impl FnMut(Option<Stamp>) -> Verdict,
     ) -> Change;
 
     /// [`Store::merge`] of an entry that a peer encoded.
@@ -95,11 +113,23 @@ pub trait Store {
         kind: Kind,
         payload: &[u8],
         version: Version,
-        rule: impl FnOnce(Option<Stamp>) -> Verdict,
+        rule: impl FnMut(Option<Stamp>) -> Verdict,
     ) -> Result<Change, Malformed>;
 
-    /// The record whose key is that of `payload`, which is an encoded record; encoded likewise.
-    fn lookup_encoded(&mut self, payload: &[u8]) -> Option<Vec<u8>>;
+    /// The records whose key is that of `payload`, which is an encoded record; encoded likewise. At most one, but in a bag.
+    fn lookup_encoded(&mut self, payload: &[u8]) -> Vec<Vec<u8>>;
+
+    /// Whether there is a record whose key is that of `payload`, an encoded record.
+    ///
+    /// # Errors
+    /// [`Malformed`] if it is none.
+    fn is_taken(&mut self, payload: &[u8]) -> Result<bool, Malformed>;
+
+    /// What is merged from here on is to be seen by readers all at once, in [`Store::end_group`].
+    fn begin_group(&mut self) {}
+
+    /// See [`Store::begin_group`].
+    fn end_group(&mut self) {}
 
     /// Shows the entries whose hash is at least `from`, in ascending order of hash, until `visit` answers
     /// [`Flow::Enough`] (the entries that share the last hash are still shown) or none is left.

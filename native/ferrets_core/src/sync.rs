@@ -26,9 +26,9 @@ use crate::handshake::send;
 use crate::inbox::Then;
 use crate::link::{LinkState, Silence};
 use crate::replica::{Limits, Progress, Replica};
-use crate::store::{Entry, Flow, KeyHash, Kind, Store};
+use crate::store::{Entry, Flow, KeyHash, Kind, Stamp, Store};
 use crate::version::{Origin, Origins, Version};
-use crate::wire::{self, Garbled, Head, Nonce, Reader};
+use crate::wire::{self, Fixed, Garbled, Head, Nonce, Reader};
 
 /// Entries that a puller has already.
 type Noted = HashSet<(KeyHash, Version, Kind)>;
@@ -259,7 +259,7 @@ impl<W> Replica<W> {
         let origins = self.intern_all(&reader.origins()?);
         let mut had = HashSet::new();
         while let Some((hash, entry)) = reader.noted()? {
-            had.insert((hash, entry.version(&origins)?, entry.kind));
+            had.insert((hash, entry.version(&origins)?, entry.fixed.kind));
         }
         Ok((wanted, had))
     }
@@ -411,16 +411,15 @@ impl Stretch {
 
     /// The entry itself, for a chunk.
     fn take(&mut self, entry: &dyn Entry) -> Flow {
-        let (stamp, place) = (entry.stamp(), self.place(entry));
-        let hlc = stamp.version.hlc;
-        wire::put_entry(&mut self.entries, stamp.kind, place, hlc, |out| entry.encode(out));
+        let fixed = self.fixed(entry);
+        wire::put_entry(&mut self.entries, fixed, |out| entry.encode(out));
         self.pass()
     }
 
     /// Only its hash and version, for a pull.
     fn note(&mut self, entry: &dyn Entry) -> Flow {
-        let (stamp, place) = (entry.stamp(), self.place(entry));
-        wire::put_noted(&mut self.entries, stamp.kind, place, stamp.version.hlc, entry.hash());
+        let fixed = self.fixed(entry);
+        wire::put_noted(&mut self.entries, fixed, entry.hash());
         self.pass()
     }
 
@@ -436,8 +435,12 @@ impl Stretch {
         }
     }
 
-    fn place(&mut self, entry: &dyn Entry) -> u16 {
-        let origin = entry.stamp().version.origin;
+    fn fixed(&mut self, entry: &dyn Entry) -> Fixed {
+        let Stamp { kind, version } = entry.stamp();
+        Fixed { kind, continues: false, origin: self.place(version.origin), hlc: version.hlc }
+    }
+
+    fn place(&mut self, origin: Origin) -> u16 {
         let place = self.writers.iter().position(|known| *known == origin).unwrap_or_else(|| {
             self.writers.push(origin);
             self.writers.len() - 1

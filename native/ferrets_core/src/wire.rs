@@ -11,6 +11,7 @@
 //! items          (code:u8 len:u32 payload)*   body of Ask and Answers
 //! origins        count:u16 (incarnation:u64 node_len:u16 node)*
 //! entry          kind:u8 origin:u16 hlc:u64 len:u32 payload
+//!                kind: 0 record, 1 tombstone, 2 tombstone of a bag's object; + 128: seen together with the next one
 //! note           an entry whose payload is hash:u32
 //! ```
 
@@ -21,7 +22,7 @@ use crate::sync::Scope;
 use crate::version::{Incarnation, Version, Writer};
 
 /// The version of this protocol. Servers link only with their like.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// A random-looking number that one side of a link has chosen for it. Never 0.
 pub type Nonce = u64;
@@ -305,14 +306,19 @@ pub fn put_origins<'a>(out: &mut Vec<u8>, writers: impl ExactSizeIterator<Item =
     }
 }
 
+/// Set in an entry's kind if readers are to see it together with the next entry.
+const CONTINUES: u8 = 128;
+
 /// Appends an entry's fixed part and its payload, which `encode` appends.
-pub fn put_entry(out: &mut Vec<u8>, kind: Kind, origin: u16, hlc: u64, encode: impl FnOnce(&mut Vec<u8>)) {
-    out.push(match kind {
+pub fn put_entry(out: &mut Vec<u8>, entry: Fixed, encode: impl FnOnce(&mut Vec<u8>)) {
+    let kind = match entry.kind {
         Kind::Record => 0,
         Kind::Tombstone => 1,
-    });
-    out.extend(origin.to_le_bytes());
-    out.extend(hlc.to_le_bytes());
+        Kind::ObjectTombstone => 2,
+    };
+    out.push(if entry.continues { kind | CONTINUES } else { kind });
+    out.extend(entry.origin.to_le_bytes());
+    out.extend(entry.hlc.to_le_bytes());
     let len_at = out.len();
     out.extend([0; 4]);
     encode(out);
@@ -324,8 +330,8 @@ pub fn put_entry(out: &mut Vec<u8>, kind: Kind, origin: u16, hlc: u64, encode: i
 }
 
 /// Appends a note of an entry: all of its fixed part, and its hash instead of a payload.
-pub fn put_noted(out: &mut Vec<u8>, kind: Kind, origin: u16, hlc: u64, hash: KeyHash) {
-    put_entry(out, kind, origin, hlc, |out| out.extend(hash.to_le_bytes()));
+pub fn put_noted(out: &mut Vec<u8>, entry: Fixed, hash: KeyHash) {
+    put_entry(out, entry, |out| out.extend(hash.to_le_bytes()));
 }
 
 /// Appends a question or an answer: a code and what belongs to it.
@@ -344,15 +350,24 @@ pub fn put_sums(out: &mut Vec<u8>, sums: impl Iterator<Item = (Bucket, Sums)>) {
     }
 }
 
-/// An entry as it stands in a body. `origin` is a place in the body's list of writers.
+/// What each entry of a body has besides its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RawEntry<'a> {
+pub struct Fixed {
     /// Record or tombstone.
     pub kind: Kind,
+    /// Whether readers are to see it together with the next entry.
+    pub continues: bool,
     /// The writer's place in the body's list.
     pub origin: u16,
     /// The clock's part of the version.
     pub hlc: u64,
+}
+
+/// An entry as it stands in a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawEntry<'a> {
+    /// All but the payload.
+    pub fixed: Fixed,
     /// What the store encoded.
     pub payload: &'a [u8],
 }
@@ -363,8 +378,8 @@ impl RawEntry<'_> {
     /// # Errors
     /// [`Garbled`] if the body has no such writer.
     pub fn version(&self, origins: &[crate::version::Origin]) -> Result<Version, Garbled> {
-        let origin = *origins.get(usize::from(self.origin)).ok_or(Garbled)?;
-        Ok(Version { hlc: self.hlc, origin })
+        let origin = *origins.get(usize::from(self.fixed.origin)).ok_or(Garbled)?;
+        Ok(Version { hlc: self.fixed.hlc, origin })
     }
 }
 
@@ -402,16 +417,16 @@ impl<'a> Reader<'a> {
         if self.rest.is_empty() {
             return Ok(None);
         }
-        let kind = match self.u8()? {
+        let code = self.u8()?;
+        let kind = match code & !CONTINUES {
             0 => Kind::Record,
             1 => Kind::Tombstone,
+            2 => Kind::ObjectTombstone,
             _ => return Err(Garbled),
         };
-        let origin = self.u16()?;
-        let hlc = self.u64()?;
+        let fixed = Fixed { kind, continues: code & CONTINUES != 0, origin: self.u16()?, hlc: self.u64()? };
         let len = self.u32()?;
-        let payload = self.take(len as usize)?;
-        Ok(Some(RawEntry { kind, origin, hlc, payload }))
+        Ok(Some(RawEntry { fixed, payload: self.take(len as usize)? }))
     }
 
     /// The next note of an entry, and the entry's hash; none at the end.
@@ -582,12 +597,17 @@ mod tests {
         let writers = [Writer { incarnation: 1, node: b"x".to_vec() }, Writer { incarnation: 2, node: Vec::new() }];
         let mut body = Vec::new();
         put_origins(&mut body, writers.iter());
-        put_entry(&mut body, Kind::Record, 1, 77, |out| out.extend(b"record"));
-        put_entry(&mut body, Kind::Tombstone, 0, 78, |_| {});
+        let record = Fixed { kind: Kind::Record, continues: true, origin: 1, hlc: 77 };
+        let tombstones = [Kind::Tombstone, Kind::ObjectTombstone];
+        let tombstones = tombstones.map(|kind| Fixed { kind, continues: false, origin: 0, hlc: 78 });
+        put_entry(&mut body, record, |out| out.extend(b"record"));
+        tombstones.iter().for_each(|fixed| put_entry(&mut body, *fixed, |_| {}));
         let mut reader = Reader::new(&body);
         assert_eq!(reader.origins(), Ok(writers.to_vec()));
-        assert_eq!(reader.entry(), Ok(Some(RawEntry { kind: Kind::Record, origin: 1, hlc: 77, payload: b"record" })));
-        assert_eq!(reader.entry(), Ok(Some(RawEntry { kind: Kind::Tombstone, origin: 0, hlc: 78, payload: b"" })));
+        assert_eq!(reader.entry(), Ok(Some(RawEntry { fixed: record, payload: b"record" })));
+        for fixed in tombstones {
+            assert_eq!(reader.entry(), Ok(Some(RawEntry { fixed, payload: b"" })));
+        }
         assert_eq!(reader.entry(), Ok(None));
     }
 }

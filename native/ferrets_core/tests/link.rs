@@ -10,7 +10,7 @@ use ferrets_core::effect::{DownReason, Effect, Peer, Refusal};
 use ferrets_core::replica::{Config, Limits, Replica, Write, Written};
 use ferrets_core::store::Kind;
 use ferrets_core::version::Writer;
-use ferrets_core::wire::{Head, TableShape, PROTOCOL};
+use ferrets_core::wire::{self, Fixed, Head, TableShape, PROTOCOL};
 use map_store::{encode, MapStore};
 
 const PEER: Peer = Peer(1);
@@ -72,7 +72,7 @@ impl Host {
 
     fn write(&mut self, waiter: u32) -> Written {
         let payload = self.replica.is_linked().then(|| encode(1, 2));
-        let write = Write { kind: Kind::Record, item: (1, 2), payload, observed: None };
+        let write = Write { kind: Kind::Record, item: (1, 2), payload, observed: None, continues: false };
         self.replica.write(&mut self.store, NOW, [write], Some(waiter))
     }
 }
@@ -146,7 +146,7 @@ fn a_message_of_another_link_changes_nothing() {
     let mut effects = Vec::new();
     host.flush(&mut effects);
     let stale = link ^ 1;
-    let before = host.store.get(1);
+    let before = host.store.get((1, None));
     for head in [
         Head::Batch { link: stale, seq: 1 },
         Head::Ack { link: stale, seq: 1 },
@@ -159,7 +159,7 @@ fn a_message_of_another_link_changes_nothing() {
     ] {
         assert_eq!(host.hear(&head), vec![], "{head:?}");
     }
-    assert_eq!((host.store.get(1), host.store.iter().count()), (before, 1));
+    assert_eq!((host.store.get((1, None)), host.store.iter().count()), (before, 1));
     assert_eq!(host.hear(&Head::Ack { link, seq: 1 }), vec![Effect::Reply(vec![1])]);
 }
 
@@ -230,13 +230,47 @@ fn a_barrier_waits_for_what_is_under_way_and_only_for_that() {
 fn the_deletion_of_a_record_bears_the_version_that_was_seen() {
     let mut host = Host::new();
     host.write(1);
-    let seen = host.store.get(1).map(|(stamp, _)| stamp.version);
-    let deletion = Write { kind: Kind::Tombstone, item: (1, 0), payload: None, observed: seen };
+    let seen = host.store.get((1, None)).map(|(stamp, _)| stamp.version);
+    let deletion = Write { kind: Kind::Tombstone, item: (1, 0), payload: None, observed: seen, continues: false };
     host.replica.write(&mut host.store, NOW, [deletion], None);
-    let (stamp, _) = host.store.get(1).expect("a tombstone");
+    let (stamp, _) = host.store.get((1, None)).expect("a tombstone");
     assert_eq!((stamp.kind, Some(stamp.version)), (Kind::Tombstone, seen));
     host.write(2);
-    let deletion = Write { kind: Kind::Tombstone, item: (1, 0), payload: None, observed: seen };
+    let deletion = Write { kind: Kind::Tombstone, item: (1, 0), payload: None, observed: seen, continues: false };
     host.replica.write(&mut host.store, NOW, [deletion], None);
-    assert_eq!(host.store.get(1).map(|(stamp, _)| stamp.kind), Some(Kind::Record), "a newer record survives");
+    assert_eq!(host.store.get((1, None)).map(|(stamp, _)| stamp.kind), Some(Kind::Record), "a newer record survives");
+}
+
+/// A body of so many records, all but the last of which are to be seen together with the next.
+fn group(count: u8) -> Vec<u8> {
+    let mut body = Vec::new();
+    wire::put_origins(&mut body, [Writer { incarnation: 5, node: b"there".to_vec() }].iter());
+    for key in 0..count {
+        let fixed = Fixed { kind: Kind::Record, continues: key + 1 < count, origin: 0, hlc: 1 };
+        wire::put_entry(&mut body, fixed, |out| out.extend(encode(key, 7)));
+    }
+    body
+}
+
+#[test]
+fn what_is_to_be_seen_together_is_merged_in_one_slice_and_announced_to_the_store() {
+    let mut host = Host::new();
+    let link = host.link();
+    let head = Head::Batch { link, seq: 1 }.encode();
+    let mut effects = Vec::new();
+    host.replica.message(&mut host.store, NOW, PEER, (&head, &group(9)), 2, &mut effects);
+    assert_eq!(host.store.iter().count(), 9, "a budget of 2 does not cut a group in two");
+    assert!(!host.store.in_group);
+    assert_eq!(heads(&effects), [Head::Ack { link: NONCE, seq: 1 }]);
+}
+
+#[test]
+fn a_group_that_is_cut_short_is_not_left_open() {
+    let mut host = Host::new();
+    let link = host.link();
+    let mut body = group(3);
+    body.pop();
+    let effects = host.bytes(&Head::Batch { link, seq: 1 }.encode(), &body);
+    assert!(effects.contains(&Effect::LinkDown(PEER, DownReason::Malformed)));
+    assert!(!host.store.in_group);
 }

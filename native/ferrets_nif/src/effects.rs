@@ -42,7 +42,7 @@ pub fn encode_each<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects, term
                 (atoms::answer(), engine.tags.take(env, tag), leader_answer(env, answer)).encode(env)
             }
             Effect::AskConflict { id, theirs } => {
-                let ours = engine.writer.lookup_encoded(&theirs).unwrap_or_default();
+                let ours = engine.writer.lookup_encoded(&theirs).pop().unwrap_or_default();
                 (atoms::conflict(), id, binary(env, &ours), binary(env, &theirs)).encode(env)
             }
             Effect::WrongLeader { from, operation, payload } => {
@@ -75,7 +75,10 @@ fn leader_answer(env: Env<'_>, answer: Answer) -> Term<'_> {
     match answer {
         Answer::Inserted => atoms::inserted().encode(env),
         Answer::Present => atoms::present().encode(env),
-        Answer::Found(record) => (atoms::found(), binary(env, &record)).encode(env),
+        Answer::Found(records) => {
+            let records: Vec<Term<'_>> = records.iter().map(|record| binary(env, record)).collect();
+            (atoms::found(), list(env, &records)).encode(env)
+        }
         Answer::WrongLeader => atoms::wrong_leader().encode(env),
         Answer::Malformed => atoms::malformed().encode(env),
         Answer::LeaderLost => atoms::leader_lost().encode(env),

@@ -10,13 +10,13 @@ use ferrets_core::clock::Time;
 use ferrets_core::effect::Effect;
 use ferrets_core::leader::{Asked, Operation};
 use ferrets_core::replica::{self, Config, Limits, Replica};
-use ferrets_core::store::Kind;
-use ferrets_core::version;
+use ferrets_core::store::{Kind, Store};
+use ferrets_core::version::{self, Version};
 use ferrets_core::wire::TableShape;
 use rustler::Term;
 
 use crate::store::{Item, Writer};
-use crate::table::Table;
+use crate::table::{Table, TableId};
 use crate::tags::{Tag, Tags};
 
 /// What a table's server has set. Times in milliseconds.
@@ -52,8 +52,19 @@ pub struct Write<'a> {
     pub action: Action,
     /// With which record or key.
     pub item: Item<'a>,
-    /// What peers are to get: the record or, for both kinds of deletion, the key; encoded, if the table has peers.
+    /// What peers are to get: a record or a key, see [`Write::wire_term`]; encoded, if the table has peers.
     pub payload: Option<Vec<u8>>,
+}
+
+impl<'a> Write<'a> {
+    /// What peers are to get of a write, to be encoded: of a deletion no more than they need.
+    pub fn wire_term(id: TableId, action: Action, item: &Item<'a>) -> Term<'a> {
+        match action {
+            Action::Insert => item.term(),
+            Action::DeleteObject if id.is_bag() => item.term(),
+            Action::Delete | Action::DeleteObject => item.key_term(),
+        }
+    }
 }
 
 /// Who is told that peers have the writes.
@@ -110,7 +121,7 @@ impl Engine {
         let config = Config {
             writer: version::Writer { incarnation, node: settings.node },
             started_ms: now().ms(),
-            shape: TableShape { table_type: u8::from(id.is_ordered()), keypos: id.keypos() as u32 },
+            shape: TableShape { table_type: id.type_code(), keypos: id.keypos() as u32 },
             tombstone_ttl_ms: settings.tombstone_ttl_ms,
             stall_timeout_ms: settings.stall_timeout_ms,
             compare_interval_ms: settings.compare_interval_ms,
@@ -121,16 +132,16 @@ impl Engine {
         Engine { replica: Replica::new(config), writer, tags: Tags::default(), is_paused: false, detours: 0 }
     }
 
-    /// Applies writes of a local caller; of the server itself, if `is_server`.
+    /// Applies writes of a local caller; of the server itself, if `is_server`. Readers see several inserts all at once.
     pub fn write(&mut self, writes: &[Write<'_>], waiter: Waiter<'_>, is_server: bool) -> Written {
         let is_linked = self.replica.is_linked();
         let is_detour = !is_server && (self.is_paused || self.detours > 0);
         let tag = match waiter {
             Waiter::Local => {
-                for write in writes {
-                    let write = self.resolve(write, true);
-                    self.replica.write_local(&mut self.writer, now(), write);
-                }
+                self.in_group(writes, |engine, write, _| {
+                    let write = engine.resolve(write, true);
+                    engine.replica.write_local(&mut engine.writer, now(), write);
+                });
                 return Written::Done;
             }
             Waiter::None if is_linked || is_detour => return Written::Untagged,
@@ -154,10 +165,10 @@ impl Engine {
                 }
                 replica::Written::Done => false,
             };
-        for write in writes {
-            let write = self.resolve(write, false);
-            apply(self, write, None);
-        }
+        self.in_group(writes, |engine, write, continues| {
+            let write = engine.resolve(write, false).map(|write| replica::Write { continues, ..write });
+            apply(engine, write, None);
+        });
         let tag = tag.filter(|_| is_linked).map(|tag| self.tags.keep(tag));
         if apply(self, None, tag) {
             return Written::Wait { wake };
@@ -166,21 +177,41 @@ impl Engine {
         Written::Done
     }
 
+    /// Does each write, and lets readers see inserts all at once. `apply` is told whether another one follows.
+    fn in_group<'a>(&mut self, writes: &[Write<'a>], mut apply: impl FnMut(&mut Self, &Write<'a>, bool)) {
+        let is_group = writes.len() > 1 && writes.iter().all(|write| write.action == Action::Insert);
+        if is_group {
+            self.writer.begin_group();
+        }
+        for (i, write) in writes.iter().enumerate() {
+            apply(self, write, is_group && i + 1 < writes.len());
+        }
+        if is_group {
+            self.writer.end_group();
+        }
+    }
+
     /// The write as the protocol knows it; none for the deletion of a record that is not there. A local deletion is always
-    /// of the version that is there.
+    /// of the version that is there, in a bag of the newest.
     fn resolve<'a>(&mut self, write: &Write<'a>, is_local: bool) -> Option<replica::Write<'a, Writer>> {
         let Write { action, item, payload } = write;
-        let payload = payload.clone();
-        match action {
-            Action::Insert => Some(replica::Write { kind: Kind::Record, item: *item, payload, observed: None }),
-            Action::Delete if !is_local => {
-                Some(replica::Write { kind: Kind::Tombstone, item: *item, payload, observed: None })
+        let (kind, item, observed) = match action {
+            Action::Insert => (Kind::Record, *item, None),
+            Action::Delete if !is_local => (Kind::Tombstone, *item, None),
+            Action::Delete => (Kind::Tombstone, *item, Some(self.newest(item)?)),
+            Action::DeleteObject if self.writer.id().is_bag() => {
+                (Kind::ObjectTombstone, *item, Some(self.writer.seen(item)?))
             }
-            Action::Delete | Action::DeleteObject => {
-                let observed = Some(self.writer.seen(item, *action == Action::DeleteObject)?);
-                Some(replica::Write { kind: Kind::Tombstone, item: item.to_key(), payload, observed })
-            }
-        }
+            Action::DeleteObject => (Kind::Tombstone, item.to_key(), Some(self.writer.seen(item)?)),
+        };
+        Some(replica::Write { kind, item, payload: payload.clone(), observed, continues: false })
+    }
+
+    /// The newest version of the records under a key.
+    fn newest(&mut self, item: &Item<'_>) -> Option<Version> {
+        let mut versions = Vec::new();
+        self.writer.each_record(item, |_, meta| versions.push(meta.version()));
+        versions.into_iter().max_by(|a, b| self.replica.origins().compare(*a, *b))
     }
 
     /// The table is paused, or no more.

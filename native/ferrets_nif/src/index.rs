@@ -10,6 +10,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
+use crate::page::PageNumber;
 use crate::places::Place;
 use crate::pool::{AtomicRef, Pool, Stock};
 use crate::subtable::{top_bits, Reading, Subtable};
@@ -294,21 +295,29 @@ impl Index {
         growth
     }
 
-    /// Takes a place out.
-    pub fn remove(&self, place: Place) {
-        self.subtable(place.hash()).write().remove(place);
+    /// Takes out the place of a slot.
+    pub fn remove(&self, hash: u32, page: PageNumber, slot: u8) {
+        self.subtable(hash).write().remove(Place::new(hash, page, slot, 0));
     }
 
     /// Says that an entry is at another place now.
-    pub fn relocate(&self, old: Place, new: Place) {
-        let mut writing = self.subtable(old.hash()).write();
-        writing.replace(old, new);
+    pub fn relocate(&self, hash: u32, from: (PageNumber, u8), to: (PageNumber, u8)) {
+        let mut writing = self.subtable(hash).write();
+        writing.update(Place::new(hash, from.0, from.1, 0), |place| place.moved_to(to.0, to.1));
         writing.count_relocation();
     }
 
     /// Says that an entry has become a tombstone, or a record again.
-    pub fn flag(&self, place: Place) {
-        self.subtable(place.hash()).write().replace(place, place);
+    pub fn flag(&self, hash: u32, page: PageNumber, slot: u8, tombstone: bool) {
+        let place = Place::new(hash, page, slot, 0);
+        self.subtable(hash).write().update(place, |place| place.flagged(tombstone));
+    }
+
+    /// Says that a tombstone has become a record again, the last of its hash.
+    pub fn revive(&self, place: Place) {
+        let mut writing = self.subtable(place.hash()).write();
+        writing.remove(place);
+        writing.insert(place);
     }
 
     /// Splits the sub-table of `hash` if it is crowded and can be split. Returns whether it did.

@@ -31,7 +31,7 @@ use rustler::{Env, Term};
 
 /// The number of the interface between `ferrets_nif.erl` and this library. Raised by both sides together whenever a
 /// call's name, arity, arguments or meaning change.
-const ABI: u32 = 1;
+const ABI: u32 = 2;
 
 /// Refuses to load for another ABI. The VM refuses by itself to load the library a second time, since it has no
 /// upgrade callback: tables stay as they are.

@@ -1,4 +1,4 @@
-//! Reads, called by any process: `lookup, member, size, first, last, next, prev, scan`.
+//! Reads, called by any process: `lookup, lookup_element, member, size, first, last, next, prev, scan`.
 
 use std::cell::RefCell;
 
@@ -23,19 +23,51 @@ impl From<Gone> for BadArg {
     }
 }
 
+/// The table of a name, as soon as it may be read.
 fn table(name: Term<'_>) -> Result<(&'static Table, TableId), BadArg> {
-    registry::find(name).ok_or(BadArg)
+    let (table, id) = registry::find(name).ok_or(BadArg)?;
+    table.pass_gate(id);
+    Ok((table, id))
 }
 
 fn lookup<'a>(env: Env<'a>, [name, key]: [Term<'a>; 2]) -> Answer<'a> {
     let (table, id) = table(name)?;
+    if id.is_bag() {
+        let found = read::find_all(table, id, key, |record| record.in_env(env))?;
+        return Ok(list(env, &found));
+    }
     let found = read::find(table, id, key, |record| record.in_env(env))?;
     Ok(found.map_or_else(|| nil(env), |record| singleton(env, record)))
 }
 
+fn lookup_element<'a>(env: Env<'a>, [name, key, position]: [Term<'a>; 3]) -> Answer<'a> {
+    find_element(env, name, key, position)?.ok_or(BadArg)
+}
+
+fn lookup_element_or<'a>(env: Env<'a>, [name, key, position, default]: [Term<'a>; 4]) -> Answer<'a> {
+    Ok(find_element(env, name, key, position)?.unwrap_or(default))
+}
+
+/// One element of the record under a key, in a bag a list of those of all records; `None` if there is no record.
+fn find_element<'a>(
+    env: Env<'a>,
+    name: Term<'a>,
+    key: Term<'a>,
+    position: Term<'a>,
+) -> Result<Option<Term<'a>>, BadArg> {
+    let (table, id) = table(name)?;
+    let position = position.decode::<usize>().ok().filter(|position| *position > 0).ok_or(BadArg)?;
+    let copy = |record: Term<'_>| element(record, position).map(|element| element.in_env(env)).ok_or(BadArg);
+    if !id.is_bag() {
+        return read::find(table, id, key, copy)?.transpose();
+    }
+    let found = read::find_all(table, id, key, copy)?.into_iter().collect::<Result<Vec<Term<'a>>, BadArg>>()?;
+    Ok((!found.is_empty()).then(|| list(env, &found)))
+}
+
 fn member<'a>(env: Env<'a>, [name, key]: [Term<'a>; 2]) -> Answer<'a> {
     let (table, id) = table(name)?;
-    Ok(read::find(table, id, key, |_| ())?.is_some().encode(env))
+    Ok(read::is_member(table, id, key)?.encode(env))
 }
 
 fn size<'a>(env: Env<'a>, [name]: [Term<'a>; 1]) -> Answer<'a> {
@@ -85,7 +117,7 @@ fn prev<'a>(env: Env<'a>, [name, key]: [Term<'a>; 2]) -> Answer<'a> {
 
 fn neighbour<'a>(
     env: Env<'a>,
-    table: &Table,
+    table: &'static Table,
     id: TableId,
     direction: Direction,
     beyond: Option<Term<'a>>,
@@ -105,8 +137,10 @@ fn first_by_hash<'a>(env: Env<'a>, table: &Table, id: TableId, from: u32) -> Res
 }
 
 /// The next key by hash; keys that share a hash are in the order of terms.
-fn next_by_hash<'a>(env: Env<'a>, table: &Table, id: TableId, key: Term<'a>) -> Answer<'a> {
-    read::find(table, id, key, |_| ())?.ok_or(BadArg)?;
+fn next_by_hash<'a>(env: Env<'a>, table: &'static Table, id: TableId, key: Term<'a>) -> Answer<'a> {
+    if !read::is_member(table, id, key)? {
+        return Err(BadArg);
+    }
     let hash = id.hash(key);
     if let Some((least, keys)) = walk::least_hash(table, id, hash, |key| key.in_env(env))? {
         let above = keys.into_iter().filter(|other| least != hash || walk::compare_exactly(other, &key).is_gt());
@@ -134,7 +168,7 @@ fn scan<'a>(env: Env<'a>, [name, position]: [Term<'a>; 2]) -> Answer<'a> {
 /// A position in the order of keys is `{Key}`, the key shown last.
 fn scan_by_key<'a>(
     env: Env<'a>,
-    table: &Table,
+    table: &'static Table,
     id: TableId,
     position: Term<'a>,
     slice: &Slice<'a>,
@@ -158,7 +192,7 @@ fn scan_by_key<'a>(
 /// A position in the order of hashes is an integer, the least hash that has not been shown.
 fn scan_by_hash<'a>(
     env: Env<'a>,
-    table: &Table,
+    table: &'static Table,
     id: TableId,
     position: Term<'a>,
     slice: &Slice<'a>,
@@ -192,6 +226,8 @@ fn scan_by_hash<'a>(
 }
 
 nif!("lookup", 2, lookup);
+nif!("lookup_element", 3, lookup_element);
+nif!("lookup_element", 4, lookup_element_or);
 nif!("member", 2, member);
 nif!("size", 1, size);
 nif!("first", 1, first);

@@ -15,7 +15,7 @@ use crate::slice::Slice;
 use crate::store::Item;
 use crate::table::Handle;
 
-/// Entries merged under one hold of the engine's lock, for the reason given at `nif_write::BATCH_MAX`.
+/// Entries merged under one hold of the engine's lock, which each may find its page full, and have to move half of it.
 const SLICE_ENTRIES: usize = 16;
 
 /// Tombstones forgotten under one hold of the engine's lock.

@@ -10,7 +10,7 @@ use crate::ABI;
 
 mod atoms {
     rustler::atoms! {
-        ok, error, already_exists, unsupported_type, set, ordered_set, bag, node, undefined,
+        ok, error, already_exists, set, ordered_set, bag, node, undefined,
         tombstone_ttl_ms, stall_timeout_ms, compare_interval_ms, asks_conflicts, drops_owned,
         size, memory, garbage, pages, tombstones
     }
@@ -32,7 +32,7 @@ fn create<'a>(env: Env<'a>, [name, kind, keypos, settings]: [Term<'a>; 4]) -> An
     let kind = match kind {
         kind if atoms::set() == kind => Type::Set,
         kind if atoms::ordered_set() == kind => Type::OrderedSet,
-        kind if atoms::bag() == kind => return Ok(failure(env, atoms::unsupported_type())),
+        kind if atoms::bag() == kind => Type::Bag,
         _ => return Err(BadArg),
     };
     if let Some((table, id)) = registry::find(name) {

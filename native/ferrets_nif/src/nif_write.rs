@@ -18,9 +18,12 @@ use crate::slice::Slice;
 use crate::store::Item;
 use crate::table::{Table, TableId, Unwritten};
 
-/// How many records one taking of the lock writes at most. Each may find its page full, and have to move half of it: when
-/// keys come so evenly that all pages fill up together, that makes some 25 us for each.
-const BATCH_MAX: usize = 16;
+/// How many records one taking of the lock deletes at most. Each may leave its page nearly empty, and have what is left moved.
+const DELETES_MAX: usize = 16;
+
+/// How many records one taking of the lock inserts at most, which readers see all at once. A few find their page full, and
+/// have to move half of it, at some 25 us each; pages are made to fill up at different times.
+const INSERTS_MAX: usize = 256;
 
 /// Entries that a search for owned records looks at under one taking of the lock.
 const SWEEP_ENTRIES: usize = 64;
@@ -84,7 +87,7 @@ impl<'a> Target<'a> {
         loop {
             let payload = |item: &Item<'a>| {
                 let mut payload = Vec::new();
-                encode(if self.action == Action::Insert { item.term() } else { item.key_term() }, &mut payload);
+                encode(Write::wire_term(self.id, self.action, item), &mut payload);
                 payload
             };
             let write = |&item: &Item<'a>| {
@@ -158,7 +161,8 @@ impl<'a> Target<'a> {
 
     fn write_many(&self, all: Term<'a>) -> Answer<'a> {
         let slice = Slice::begin(self.env);
-        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let batch_max = if self.action == Action::Insert { INSERTS_MAX } else { DELETES_MAX };
+        let mut batch = Vec::with_capacity(batch_max);
         let mut rest = all;
         loop {
             let begin = rest;
@@ -169,7 +173,7 @@ impl<'a> Target<'a> {
                 words += u64::from(item.words());
                 batch.push(item);
                 rest = tail;
-                if batch.len() == BATCH_MAX || words >= BATCH_WORDS {
+                if batch.len() == batch_max || words >= BATCH_WORDS {
                     break;
                 }
             }

@@ -6,7 +6,7 @@
 //! it: [`crate::store`] keeps them in step.
 //!
 //! Invariants: `terms[slot]` is none or a term of this page's arena; it is a bare key where `tombstones` has the slot's
-//! bit, else a tuple with an element at `keypos`; `order` holds each used slot once, by ascending key, or nothing if the
+//! bit and `objects` has not, else a tuple with an element at `keypos`; `order` holds each used slot once, by ascending key, or nothing if the
 //! table is not ordered; `live_words + garbage_words` is what has been put into the arena.
 
 use ferrets_core::store::{Kind, Stamp};
@@ -127,6 +127,8 @@ pub struct Body {
     metas: Vec<Meta>,
     order: Vec<u8>,
     used: Bits,
+    /// In a bag, which tombstones are of objects, and not of keys.
+    objects: Bits,
     live_words: u64,
     garbage_words: u64,
     /// The neighbours in the order of keys, in an `ordered_set`.
@@ -150,6 +152,7 @@ impl Default for Body {
             metas: Vec::new(),
             order: Vec::new(),
             used: Bits::default(),
+            objects: Bits::default(),
             live_words: 0,
             garbage_words: 0,
             before: None,
@@ -165,8 +168,6 @@ impl Default for Body {
 pub struct Move {
     /// The key's hash.
     pub hash: u32,
-    /// What it is.
-    pub kind: Kind,
     /// Its slot in the old page.
     pub from: u8,
     /// Its slot in the new one.
@@ -234,7 +235,7 @@ impl Body {
     #[inline]
     pub fn key(&self, slot: u8) -> Option<Term<'_>> {
         let term = self.term(slot)?;
-        if self.tombstones.has(slot) {
+        if self.kind(slot) == Kind::Tombstone {
             Some(term)
         } else {
             element(term, self.owner.keypos())
@@ -257,12 +258,19 @@ impl Body {
         Some(Stamp { version: self.meta(slot)?.version(), kind: self.kind(slot) })
     }
 
-    fn kind(&self, slot: u8) -> Kind {
-        if self.tombstones.has(slot) {
-            Kind::Tombstone
-        } else {
-            Kind::Record
+    /// What is in a used slot.
+    #[inline]
+    pub fn kind(&self, slot: u8) -> Kind {
+        match (self.tombstones.has(slot), self.objects.has(slot)) {
+            (false, _) => Kind::Record,
+            (true, false) => Kind::Tombstone,
+            (true, true) => Kind::ObjectTombstone,
         }
+    }
+
+    fn set_kind(&mut self, slot: u8, kind: Kind) {
+        self.tombstones.set(slot, !kind.is_record());
+        self.objects.set(slot, kind == Kind::ObjectTombstone);
     }
 
     /// The used slots, in the order of keys if the table is ordered.
@@ -316,9 +324,9 @@ impl Body {
             None => self.metas.push(meta),
         }
         self.used.set(slot, true);
-        self.tombstones.set(slot, kind == Kind::Tombstone);
+        self.set_kind(slot, kind);
         self.len += 1;
-        self.records += u16::from(kind == Kind::Record);
+        self.records += u16::from(kind.is_record());
         self.live_words += u64::from(meta.words);
         if self.owner.is_ordered() {
             self.order.insert(position, slot);
@@ -326,7 +334,8 @@ impl Body {
         slot
     }
 
-    /// Puts a newer entry of the same key in a slot. A tombstone keeps using the key inside the old record.
+    /// Puts a newer entry of the same key in a slot; in a bag, of the same object. A tombstone keeps using the key inside the
+    /// old record, or the object that is there.
     ///
     /// # Panics
     /// If the slot is not used.
@@ -335,7 +344,10 @@ impl Body {
         let before = self.kind(slot);
         let old_words = self.metas[index].words;
         let (stored, added, kept) = match kind {
+            // A bag's object is the same as before.
+            Kind::Record if self.owner.is_bag() && before.is_record() => (self.terms[index], 0, old_words),
             Kind::Record => (self.arena.adopt(term), meta.words, meta.words),
+            Kind::ObjectTombstone => (self.terms[index], 0, old_words),
             Kind::Tombstone => {
                 let key = self.key(slot).expect("a used slot");
                 let kept = words(key);
@@ -344,9 +356,9 @@ impl Body {
         };
         self.terms[index] = stored;
         self.metas[index] = Meta { words: kept, ..meta };
-        self.tombstones.set(slot, kind == Kind::Tombstone);
-        self.records += u16::from(kind == Kind::Record);
-        self.records -= u16::from(before == Kind::Record);
+        self.set_kind(slot, kind);
+        self.records += u16::from(kind.is_record());
+        self.records -= u16::from(before.is_record());
         let total = self.live_words + self.garbage_words + u64::from(added);
         self.live_words = self.live_words - u64::from(old_words) + u64::from(kept);
         self.garbage_words = total.saturating_sub(self.live_words);
@@ -365,9 +377,9 @@ impl Body {
     }
 
     fn vacate(&mut self, slot: u8) {
-        self.records -= u16::from(self.kind(slot) == Kind::Record);
+        self.records -= u16::from(self.kind(slot).is_record());
         self.terms[usize::from(slot)] = Stored::none();
-        self.tombstones.set(slot, false);
+        self.set_kind(slot, Kind::Record);
         self.used.set(slot, false);
         self.len -= 1;
     }
@@ -404,9 +416,8 @@ impl Body {
         let mut moves = Vec::with_capacity(slots.len());
         for (&slot, stored) in slots.iter().zip(copies) {
             let meta = self.metas[usize::from(slot)];
-            let kind = self.kind(slot);
-            let to = into.place_entry(kind, stored, meta, into.order.len());
-            moves.push(Move { hash: meta.hash, kind, from: slot, to });
+            let to = into.place_entry(self.kind(slot), stored, meta, into.order.len());
+            moves.push(Move { hash: meta.hash, from: slot, to });
             self.vacate(slot);
             self.live_words -= u64::from(meta.words);
             self.garbage_words += u64::from(meta.words);

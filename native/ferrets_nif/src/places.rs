@@ -3,9 +3,11 @@
 //! Linear probing, in which the entries are kept sorted: since the position that an entry wants is given by its hash's
 //! next bits, ascending positions and ascending hashes are the same thing (Amble and Knuth, "Ordered hash tables", 1974).
 //! A look-up reads one cache line in most cases, where a table with separate tags would read two, and the entry with the
-//! next hash is next to it. What finds no room up to the end of the array, which takes many keys of one hash, is spilled.
+//! next hash is next to it. What finds no room up to the end of the array, which takes many entries of one hash, is spilled.
 //!
-//! Invariants: used slots are ascending; between the slot that an entry wants and the one it has none is empty.
+//! Invariants: used slots are ascending, and so is the spill; between the slot that an entry wants and the one it has none is
+//! empty. Places of one hash are in the order in which they were added, those in the array before those in the spill: a bag's
+//! objects are shown in the order of their insertion.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,7 +25,7 @@ const CROWD_MAX: usize = (1 << HOME_BITS) * 4 / 5;
 /// With fewer entries, splitting wastes memory.
 const CROWD_MIN: usize = (1 << HOME_BITS) * 11 / 20;
 
-/// Where an entry is, with its hash: 27 bits of hash, 1 of kind, 4 unused, 24 of page, 8 of slot.
+/// Where an entry is, with its hash: 27 bits of hash, 1 of kind, 4 of tag, 24 of page, 8 of slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place(u64);
 
@@ -33,11 +35,33 @@ impl Place {
 
     const TOMBSTONE: u64 = 1 << 36;
 
-    /// The place of a record or tombstone.
-    pub fn new(hash: u32, page: PageNumber, slot: u8, tombstone: bool) -> Self {
-        debug_assert!(hash.is_multiple_of(32) && page.0 != 0);
-        let flag = if tombstone { Self::TOMBSTONE } else { 0 };
-        Place(u64::from(hash) << 32 | flag | u64::from(page.0) << 8 | u64::from(slot))
+    const WHERE: u64 = u32::MAX as u64;
+
+    /// The place of a record. The tag has 4 bits: see [`Place::tag`].
+    pub fn new(hash: u32, page: PageNumber, slot: u8, tag: u8) -> Self {
+        debug_assert!(hash.is_multiple_of(32) && page.0 != 0 && tag < 16);
+        Place(u64::from(hash) << 32 | u64::from(tag & 15) << 32 | Self::at(page, slot))
+    }
+
+    fn at(page: PageNumber, slot: u8) -> u64 {
+        u64::from(page.0) << 8 | u64::from(slot)
+    }
+
+    /// The same entry at another place.
+    pub fn moved_to(self, page: PageNumber, slot: u8) -> Self {
+        Place(self.0 & !Self::WHERE | Self::at(page, slot))
+    }
+
+    /// The same place with a record or a tombstone there.
+    pub fn flagged(self, tombstone: bool) -> Self {
+        Place(if tombstone { self.0 | Self::TOMBSTONE } else { self.0 & !Self::TOMBSTONE })
+    }
+
+    /// In a bag, some bits of a hash of the whole object, by which one that is sought is told from most others of its key. 0
+    /// for a key's tombstone, and in other tables.
+    #[inline]
+    pub fn tag(self) -> u8 {
+        (self.0 >> 32) as u8 & 15
     }
 
     /// The key's hash, whose lowest 5 bits are 0.
@@ -103,6 +127,12 @@ impl Slots {
         places.take_while(|place| *place != Place::EMPTY)
     }
 
+    /// The first slot that is empty or has a higher hash.
+    fn seek_beyond(&self, depth: u32, hash: u32) -> usize {
+        let home = home(depth, hash);
+        home + self.run(home).take_while(|place| place.hash() <= hash).count()
+    }
+
     /// The first slot that is empty or has at least this hash.
     #[inline]
     fn seek(&self, depth: u32, hash: u32) -> usize {
@@ -165,7 +195,18 @@ impl Places {
     /// Shows the places with this hash.
     pub fn each_of(&self, slots: &Slots, hash: u32, mut show: impl FnMut(Place)) {
         slots.each_of(self.depth, hash, &mut show);
-        self.spill.iter().filter(|place| place.hash() == hash).for_each(|&place| show(place));
+        self.spilled(hash).iter().for_each(|&place| show(place));
+    }
+
+    fn spilled(&self, hash: u32) -> &[Place] {
+        let begin = self.spill.partition_point(|place| place.hash() < hash);
+        let end = self.spill.partition_point(|place| place.hash() <= hash);
+        self.spill.get(begin..end).unwrap_or_default()
+    }
+
+    fn spill(&mut self, place: Place) {
+        let end = self.spill.partition_point(|other| other.hash() <= place.hash());
+        self.spill.insert(end, place);
     }
 
     /// Shows the places with at least this hash, ascending, until told to stop.
@@ -176,17 +217,17 @@ impl Places {
         } else {
             let spilled = self.spill.iter().copied().filter(|place| place.hash() >= hash);
             let mut all: Vec<Place> = used.chain(spilled).collect();
-            all.sort_unstable();
+            all.sort_by_key(|place| place.hash());
             let _ = all.into_iter().all(show);
         }
     }
 
     /// Adds a place.
     pub fn insert(&mut self, slots: &Slots, place: Place) {
-        let at = slots.seek(self.depth, place.hash());
+        let at = slots.seek_beyond(self.depth, place.hash());
         let end = at + slots.run(at).count();
-        if end == SLOTS {
-            return self.spill.push(place);
+        if end == SLOTS || !self.spilled(place.hash()).is_empty() {
+            return self.spill(place);
         }
         (at..end).rev().for_each(|i| slots.set(i + 1, slots.get(i)));
         slots.set(at, place);
@@ -202,23 +243,36 @@ impl Places {
             .map(|i| from + i)
     }
 
-    /// Puts a place where another one of the same hash is. Returns what was there.
-    pub fn replace(&mut self, slots: &Slots, old: Place, new: Place) -> Option<Place> {
-        if let Some(at) = self.position(slots, old) {
+    fn spill_position(&self, place: Place) -> Option<usize> {
+        let begin = self.spill.partition_point(|other| other.hash() < place.hash());
+        self.spilled(place.hash()).iter().position(|other| other.is_where(place)).map(|i| begin + i)
+    }
+
+    /// Changes what stands for an entry, but for its hash. Returns what stood there before and what stands there now.
+    pub fn update(
+        &mut self,
+        slots: &Slots,
+        place: Place,
+        change: impl FnOnce(Place) -> Place,
+    ) -> Option<(Place, Place)> {
+        if let Some(at) = self.position(slots, place) {
             let before = slots.get(at);
-            slots.set(at, new);
-            return Some(before);
+            let after = change(before);
+            slots.set(at, after);
+            return Some((before, after));
         }
-        let spilled = self.spill.iter_mut().find(|place| place.hash() == old.hash() && place.is_where(old))?;
-        Some(std::mem::replace(spilled, new))
+        let at = self.spill_position(place)?;
+        let spilled = self.spill.get_mut(at)?;
+        let before = *spilled;
+        *spilled = change(before);
+        Some((before, *spilled))
     }
 
     /// Takes a place out. Returns what was there.
     pub fn remove(&mut self, slots: &Slots, place: Place) -> Option<Place> {
         let Some(mut at) = self.position(slots, place) else {
-            let is_it = |other: &Place| other.hash() == place.hash() && other.is_where(place);
-            let at = self.spill.iter().position(is_it)?;
-            return Some(self.spill.swap_remove(at));
+            let at = self.spill_position(place)?;
+            return Some(self.spill.remove(at));
         };
         let removed = slots.get(at);
         // Those behind it that are not where they want to be move up.

@@ -2,6 +2,9 @@
 //!
 //! The index says where the key may be; the page there is locked and asked. If it is not there although the index said
 //! so, the entry may have moved in between, and the index is asked again, unless nothing in that part of it has moved.
+//!
+//! In a bag a key may have many records, on many pages. They are read one by one, and read again if the index then does not
+//! say of their key what it said before: so the records shown have been there together at one moment.
 
 use rustler::Term;
 
@@ -15,6 +18,67 @@ use crate::table::{Table, TableId};
 #[inline]
 pub fn find<R>(table: &Table, id: TableId, key: Term<'_>, show: impl Fn(Term<'_>) -> R) -> Result<Option<R>, Gone> {
     find_hashed(table, id, key, id.hash(key), show)
+}
+
+/// Whether there is a record under a key.
+///
+/// # Errors
+/// [`Gone`] if the table has been dropped.
+pub fn is_member(table: &'static Table, id: TableId, key: Term<'_>) -> Result<bool, Gone> {
+    if id.is_bag() {
+        return Ok(!find_all(table, id, key, |_| ())?.is_empty());
+    }
+    Ok(find(table, id, key, |_| ())?.is_some())
+}
+
+/// So often all records of a key are read, in the hope that none comes or goes meanwhile.
+const TRIES: usize = 16;
+
+/// Shows all records under a key of a bag, in the order of their insertion, as [`find`] does. Where others write to the key
+/// without a pause, writers are kept out in the end.
+///
+/// # Errors
+/// [`Gone`] if the table has been dropped.
+pub fn find_all<R>(
+    table: &'static Table,
+    id: TableId,
+    key: Term<'_>,
+    show: impl Fn(Term<'_>) -> R,
+) -> Result<Vec<R>, Gone> {
+    let hash = id.hash(key);
+    for _ in 0..TRIES {
+        if let Some(found) = try_find_all(table, id, key, hash, &show)? {
+            return Ok(found);
+        }
+    }
+    let found = table.with_engine(id, |_| try_find_all(table, id, key, hash, &show));
+    Ok(found.map_err(|_| Gone)??.unwrap_or_default())
+}
+
+fn try_find_all<R>(
+    table: &Table,
+    id: TableId,
+    key: Term<'_>,
+    hash: u32,
+    show: impl Fn(Term<'_>) -> R,
+) -> Result<Option<Vec<R>>, Gone> {
+    let is_there = || table.id() == id;
+    let mut before = Candidates::default();
+    table.index.find(id, hash, is_there, &mut before)?;
+    let mut found = Vec::new();
+    for place in before.iter() {
+        let body = place.page().page().read();
+        let keyed = Some(place.slot()).filter(|_| body.owner() == id).and_then(|slot| body.keyed_record(slot));
+        match keyed {
+            Some((record, other)) if id.is_same_key(other, key) => found.push(show(record)),
+            // Another key of the same hash.
+            Some(_) => {}
+            None => return Ok(None),
+        }
+    }
+    let mut after = Candidates::default();
+    table.index.find(id, hash, is_there, &mut after)?;
+    Ok(before.iter().eq(after.iter()).then_some(found))
 }
 
 #[inline]

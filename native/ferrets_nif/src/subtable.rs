@@ -217,9 +217,9 @@ impl Writing<'_> {
     }
 
     /// Says that an entry has changed its place, or its kind.
-    pub fn replace(&mut self, old: Place, new: Place) {
-        if let Some(before) = self.locked.places.replace(&self.subtable.slots, old, new) {
-            self.locked.records += usize::from(!new.is_tombstone());
+    pub fn update(&mut self, place: Place, change: impl FnOnce(Place) -> Place) {
+        if let Some((before, after)) = self.locked.places.update(&self.subtable.slots, place, change) {
+            self.locked.records += usize::from(!after.is_tombstone());
             self.locked.records -= usize::from(!before.is_tombstone());
         }
     }

@@ -31,6 +31,8 @@ pub enum Type {
     Set,
     /// By `==`, in the order of terms.
     OrderedSet,
+    /// By `=:=`, in no order, and any number of different records to a key.
+    Bag,
 }
 
 /// A number of a table, never used twice, with its type and `keypos` in it. The default is nobody's.
@@ -46,8 +48,7 @@ impl TableId {
 
     fn new(kind: Type, keypos: usize) -> Self {
         let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
-        let ordered = u64::from(kind == Type::OrderedSet);
-        TableId(sequence << 26 | (keypos.min(Self::KEYPOS_MAX) as u64) << 2 | ordered)
+        TableId(sequence << 26 | (keypos.min(Self::KEYPOS_MAX) as u64) << 2 | kind as u64)
     }
 
     /// The id as a number.
@@ -67,10 +68,22 @@ impl TableId {
         (self.0 >> 2) as usize & Self::KEYPOS_MAX
     }
 
+    /// A number for the table's type.
+    #[inline]
+    pub fn type_code(self) -> u8 {
+        self.0 as u8 & 3
+    }
+
     /// Whether the table is an `ordered_set`.
     #[inline]
     pub fn is_ordered(self) -> bool {
-        self.0 & 1 == 1
+        self.type_code() == Type::OrderedSet as u8
+    }
+
+    /// Whether the table is a `bag`.
+    #[inline]
+    pub fn is_bag(self) -> bool {
+        self.type_code() == Type::Bag as u8
     }
 
     /// The hash of a key.
@@ -138,6 +151,33 @@ impl Figure {
     }
 }
 
+/// Closed while records are written that are to be seen all at once.
+///
+/// Who begins to read while it is closed waits. Who has begun before may see some of the records and not others, which is as
+/// if all reads that see any had come after, and all that do not before: for a read that sees one ends after the gate was
+/// closed, and one that misses another has begun before that.
+#[derive(Default)]
+pub struct Gate(AtomicBool);
+
+impl Gate {
+    /// To be called by the table's writer.
+    pub fn close(&self) {
+        self.0.store(true, Ordering::Relaxed);
+        // Nothing that is written from here on is seen by who does not see the gate closed when it looks next.
+        std::sync::atomic::fence(Ordering::Release);
+    }
+
+    /// To be called by the table's writer.
+    pub fn open(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    #[inline]
+    fn is_closed(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// Why nothing was written.
 pub enum Unwritten {
     /// The table has been dropped.
@@ -157,6 +197,8 @@ struct Server {
 #[repr(align(128))]
 pub struct Table {
     id: AtomicU64,
+    /// See there.
+    pub gate: Gate,
     /// Finds entries by hash.
     pub index: Index,
     /// Whether peers are linked, so that writes have to be encoded.
@@ -174,6 +216,7 @@ impl Table {
     fn shell() -> Self {
         Table {
             id: AtomicU64::new(0),
+            gate: Gate::default(),
             index: Index::none(),
             linked: AtomicBool::new(false),
             order: Order::none(),
@@ -199,6 +242,7 @@ impl Table {
         let pid = env.pid();
         table.figures.reset();
         table.linked.store(false, Ordering::Relaxed);
+        table.gate.open();
         *table.engine.lock() = Some(Engine::new(Writer::open(table, id), settings));
         table.id.store(id.0, Ordering::Release);
         let handle = ResourceArc::new(Handle { table, id });
@@ -220,6 +264,28 @@ impl Table {
     #[inline]
     pub fn id(&self) -> TableId {
         TableId(self.id.load(Ordering::Acquire))
+    }
+
+    /// Waits until the gate is open, or the table gone. To be called before a read.
+    #[inline]
+    pub fn pass_gate(&self, id: TableId) {
+        if self.gate.is_closed() {
+            self.wait_at_gate(id);
+        }
+    }
+
+    #[cold]
+    fn wait_at_gate(&self, id: TableId) {
+        let mut tries = 0u32;
+        while self.gate.is_closed() && self.id() == id {
+            tries += 1;
+            if tries < 64 {
+                std::hint::spin_loop();
+            } else {
+                // The writer may have lost its core.
+                std::thread::yield_now();
+            }
+        }
     }
 
     /// The table's server.

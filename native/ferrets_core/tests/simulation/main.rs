@@ -85,6 +85,26 @@ fn a_conflict_is_asked_about_once_when_two_clusters_are_joined() {
 }
 
 #[test]
+fn bags_converge_when_servers_are_cut_and_killed() {
+    run_seeds(&Plan { replicas: 2..=5, crashes: true, bag: true, ..Plan::default() });
+}
+
+#[test]
+fn bags_end_with_the_newest_writes_when_no_server_is_lost() {
+    run_seeds(&Plan { replicas: 2..=4, bag: true, ..Plan::default() });
+}
+
+#[test]
+fn rows_of_lost_servers_are_gone_for_good_from_bags() {
+    run_seeds(&Plan { replicas: 2..=5, crashes: true, owned: true, bag: true, ..Plan::default() });
+}
+
+#[test]
+fn at_most_one_insert_new_per_key_of_a_bag_succeeds() {
+    run_seeds(&Plan { replicas: 2..=5, cuts: false, crashes: true, asks: true, bag: true, ..Plan::default() });
+}
+
+#[test]
 fn rows_of_lost_servers_are_gone_for_good() {
     run_seeds(&Plan { replicas: 2..=5, crashes: true, owned: true, ..Plan::default() });
 }

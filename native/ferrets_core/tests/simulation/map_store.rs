@@ -6,14 +6,22 @@ use ferrets_core::store::{Change, Entry, Flow, KeyHash, Kind, Malformed, Stamp, 
 use ferrets_core::version::{Origin, Version};
 
 pub type Key = u8;
-/// A record's value; a tombstone has none.
+/// A record's value; a key's tombstone has none.
 pub type Value = u32;
+
+/// Where an entry stands. In a bag an object's place is its key and value; all else stands under its key.
+pub type Place = (Key, Option<Value>);
+
+type Slot = (KeyHash, Key, Option<Value>);
 
 #[derive(Default)]
 pub struct MapStore {
-    entries: BTreeMap<(KeyHash, Key), (Stamp, Value)>,
+    is_bag: bool,
+    entries: BTreeMap<Slot, (Stamp, Value)>,
     /// Where `drop_owned` has come to.
-    swept: Option<(KeyHash, Key)>,
+    swept: Option<Slot>,
+    /// Between `begin_group` and `end_group`.
+    pub in_group: bool,
 }
 
 /// Neighbouring keys share a hash.
@@ -27,13 +35,47 @@ pub fn encode(key: Key, value: Value) -> Vec<u8> {
     out
 }
 
+pub fn decode(payload: &[u8]) -> Result<(Key, Value), Malformed> {
+    let (key, value) = payload.split_first().ok_or(Malformed)?;
+    Ok((*key, Value::from_le_bytes(value.try_into().map_err(|_| Malformed)?)))
+}
+
+#[allow(dead_code)] // Each of the tests that share this uses its own part.
 impl MapStore {
-    pub fn get(&self, key: Key) -> Option<(Stamp, Value)> {
-        self.entries.get(&(hash(key), key)).copied()
+    pub fn new(is_bag: bool) -> Self {
+        MapStore { is_bag, ..MapStore::default() }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (Key, Stamp, Value)> + '_ {
-        self.entries.iter().map(|((_, key), (stamp, value))| (*key, *stamp, *value))
+    /// Where an entry of this kind would stand.
+    pub fn place(&self, kind: Kind, key: Key, value: Value) -> Place {
+        (key, (self.is_bag && kind != Kind::Tombstone).then_some(value))
+    }
+
+    pub fn get(&self, (key, object): Place) -> Option<(Stamp, Value)> {
+        self.entries.get(&(hash(key), key, object)).copied()
+    }
+
+    /// The records of a key.
+    pub fn records(&self, key: Key) -> impl Iterator<Item = (Stamp, Value)> + '_ {
+        let of_key = self.entries.range((hash(key), key, None)..=(hash(key), key, Some(Value::MAX)));
+        of_key.map(|(_, entry)| *entry).filter(|(stamp, _)| stamp.kind.is_record())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Place, Stamp, Value)> + '_ {
+        self.entries.iter().map(|((_, key, object), (stamp, value))| ((*key, *object), *stamp, *value))
+    }
+
+    fn displace(&mut self, key: Key, rule: &mut impl FnMut(Option<Stamp>) -> Verdict) -> Vec<Stamp> {
+        let objects = self.entries.range((hash(key), key, Some(0))..=(hash(key), key, Some(Value::MAX)));
+        let objects: Vec<_> = objects.map(|(slot, (stamp, _))| (*slot, *stamp)).collect();
+        let mut displaced = Vec::new();
+        for (slot, stamp) in objects {
+            if rule(Some(stamp)) == Verdict::Replace {
+                self.entries.remove(&slot);
+                displaced.push(stamp);
+            }
+        }
+        displaced
     }
 }
 
@@ -45,15 +87,24 @@ impl Store for MapStore {
         kind: Kind,
         (key, value): (Key, Value),
         version: Version,
-        rule: impl FnOnce(Option<Stamp>) -> Verdict,
+        mut rule: impl FnMut(Option<Stamp>) -> Verdict,
     ) -> Change {
-        let slot = (hash(key), key);
+        let (_, object) = self.place(kind, key, value);
+        let slot = (hash(key), key, object);
         let before = self.entries.get(&slot).map(|(stamp, _)| *stamp);
-        let verdict = rule(before);
-        if verdict == Verdict::Replace {
-            self.entries.insert(slot, (Stamp { version, kind }, value));
+        let mut change = Change { hash: hash(key), before, verdict: Verdict::Keep, displaced: Vec::new() };
+        let of_key = object.and_then(|_| self.get((key, None)));
+        if of_key.is_some_and(|(stamp, _)| rule(Some(stamp)) == Verdict::Keep) {
+            return change;
         }
-        Change { hash: hash(key), before, verdict }
+        change.verdict = rule(before);
+        if change.verdict == Verdict::Replace {
+            self.entries.insert(slot, (Stamp { version, kind }, value));
+            if self.is_bag && kind == Kind::Tombstone {
+                change.displaced = self.displace(key, &mut rule);
+            }
+        }
+        change
     }
 
     fn merge_encoded(
@@ -61,22 +112,35 @@ impl Store for MapStore {
         kind: Kind,
         payload: &[u8],
         version: Version,
-        rule: impl FnOnce(Option<Stamp>) -> Verdict,
+        rule: impl FnMut(Option<Stamp>) -> Verdict,
     ) -> Result<Change, Malformed> {
-        let (key, value) = payload.split_first().ok_or(Malformed)?;
-        let value = Value::from_le_bytes(value.try_into().map_err(|_| Malformed)?);
-        Ok(self.merge(kind, (*key, value), version, rule))
+        if kind == Kind::ObjectTombstone && !self.is_bag {
+            return Err(Malformed);
+        }
+        Ok(self.merge(kind, decode(payload)?, version, rule))
     }
 
-    fn lookup_encoded(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
-        let key = *payload.first()?;
-        let (stamp, value) = self.get(key)?;
-        (stamp.kind == Kind::Record).then(|| encode(key, value))
+    fn lookup_encoded(&mut self, payload: &[u8]) -> Vec<Vec<u8>> {
+        let Ok((key, _)) = decode(payload) else { return Vec::new() };
+        self.records(key).map(|(_, value)| encode(key, value)).collect()
+    }
+
+    fn is_taken(&mut self, payload: &[u8]) -> Result<bool, Malformed> {
+        let (key, _) = decode(payload)?;
+        Ok(self.records(key).next().is_some())
+    }
+
+    fn begin_group(&mut self) {
+        assert!(!std::mem::replace(&mut self.in_group, true), "a group within a group");
+    }
+
+    fn end_group(&mut self) {
+        assert!(std::mem::replace(&mut self.in_group, false), "the end of no group");
     }
 
     fn scan(&mut self, from: KeyHash, visit: &mut dyn FnMut(&dyn Entry) -> Flow) -> Option<KeyHash> {
         let mut last = None;
-        for ((hash, key), (stamp, value)) in self.entries.range((from, 0)..) {
+        for ((hash, key, _), (stamp, value)) in self.entries.range((from, 0, None)..) {
             if last.is_some_and(|last| last != *hash) {
                 return Some(*hash);
             }
@@ -101,7 +165,7 @@ impl Store for MapStore {
         let range = self.entries.range((from, std::ops::Bound::Unbounded)).take(budget);
         let looked_at: Vec<_> = range.map(|(slot, (stamp, _))| (*slot, *stamp)).collect();
         for (slot, stamp) in &looked_at {
-            if stamp.kind == Kind::Record && is_owned(stamp.version.origin) {
+            if stamp.kind.is_record() && is_owned(stamp.version.origin) {
                 self.entries.remove(slot);
                 dropped(slot.0, *stamp);
             }
@@ -111,9 +175,9 @@ impl Store for MapStore {
     }
 
     fn forget(&mut self, hash: KeyHash, version: Version) -> bool {
-        let found = self.entries.range((hash, 0)..=(hash, Key::MAX));
+        let found = self.entries.range((hash, 0, None)..=(hash, Key::MAX, Some(Value::MAX)));
         let found = found
-            .filter(|(_, (stamp, _))| stamp.kind == Kind::Tombstone && stamp.version == version)
+            .filter(|(_, (stamp, _))| !stamp.kind.is_record() && stamp.version == version)
             .map(|(slot, _)| *slot)
             .next();
         found.is_some_and(|slot| self.entries.remove(&slot).is_some())

@@ -10,18 +10,19 @@ use ferrets_core::leader::{Asked, Operation};
 use ferrets_core::link::LinkState;
 use ferrets_core::replica::{Config, Limits, Progress, Replica, Write, Written};
 use ferrets_core::store::{Kind, Stamp, Store};
-use ferrets_core::version::{Incarnation, Writer};
+use ferrets_core::version::{Incarnation, Version, Writer};
 use ferrets_core::wire::TableShape;
 
-use crate::map_store::{encode, Key, MapStore, Value};
+use crate::map_store::{encode, Key, MapStore, Place, Value};
 use crate::network::{Network, Parcel, ServerId};
 
 const KEYS: u8 = 12;
+/// A bag's objects have values below this, so that the same one is often written again.
+const OBJECTS: u32 = 3;
 /// Keys from here on are inserted by leader operations only, and never deleted.
 const ASKED: u8 = 200;
 const TTL_MS: u64 = 3_600_000;
 const STALL_MS: u64 = 30_000;
-const SHAPE: TableShape = TableShape { table_type: 1, keypos: 1 };
 
 #[derive(Debug)]
 pub struct Plan {
@@ -37,6 +38,8 @@ pub struct Plan {
     pub merge: bool,
     /// Rows go with their servers.
     pub owned: bool,
+    /// A key may have several records.
+    pub bag: bool,
     pub steps: usize,
 }
 
@@ -51,6 +54,7 @@ impl Default for Plan {
             conflicts: false,
             merge: false,
             owned: false,
+            bag: false,
             steps: 400,
         }
     }
@@ -72,6 +76,7 @@ pub struct Totals {
     pub replies: u64,
     pub slices: u64,
     pub races: u64,
+    pub groups: u64,
 }
 
 impl Totals {
@@ -89,10 +94,11 @@ impl Totals {
         self.replies += other.replies;
         self.slices += other.slices;
         self.races += other.races;
+        self.groups += other.groups;
     }
 
     pub fn has_seen_everything(&self, plan: &Plan) -> bool {
-        let always = [self.writes, self.delivered, self.replies, self.slices, self.races];
+        let always = [self.writes, self.delivered, self.replies, self.slices, self.races, self.groups];
         let by_plan = [
             (self.cuts, plan.cuts),
             (self.heals, plan.cuts),
@@ -108,8 +114,9 @@ impl Totals {
     }
 }
 
-/// A version that means the same on every replica.
-type Global = (u64, Incarnation, bool);
+/// A version that means the same on every replica. The last part tells between a record and its deletion in the version that
+/// was seen.
+type Global = (u64, Incarnation, u8);
 
 struct Server {
     id: ServerId,
@@ -122,8 +129,7 @@ struct Server {
 
 struct Waiting {
     server: ServerId,
-    key: Key,
-    version: Global,
+    written: Vec<(Place, Global)>,
 }
 
 pub struct World {
@@ -135,6 +141,7 @@ pub struct World {
     plan_conflicts: bool,
     plan_merge: bool,
     plan_owned: bool,
+    plan_bag: bool,
     /// What hosts have been asked to decide: the server, the question, the peer's record.
     questions: Vec<(ServerId, QuestionId, Vec<u8>)>,
     asked_about: BTreeMap<Key, u64>,
@@ -148,12 +155,12 @@ pub struct World {
     waiting: BTreeMap<u64, Waiting>,
     next_waiter: u64,
     /// Every write ever made that a living server has or had to keep: its version, its value, and who held it.
-    newest: BTreeMap<Key, (Global, Value)>,
+    newest: BTreeMap<Place, (Global, Value)>,
     /// Who waits for an answer, and for which key.
     asking: BTreeMap<u64, (ServerId, Key)>,
     /// Who has inserted a key as new, and which servers had the record then.
     winners: BTreeMap<Key, (ServerId, BTreeSet<ServerId>)>,
-    acknowledged: Vec<(Key, Global, BTreeSet<ServerId>)>,
+    acknowledged: Vec<(Place, Global, BTreeSet<ServerId>)>,
     totals: Totals,
     story: Option<Vec<String>>,
 }
@@ -173,6 +180,7 @@ impl World {
             plan_conflicts: plan.conflicts,
             plan_merge: plan.merge,
             plan_owned: plan.owned,
+            plan_bag: plan.bag,
             questions: Vec::new(),
             asked_about: BTreeMap::new(),
             met: BTreeSet::new(),
@@ -243,7 +251,7 @@ impl World {
         let skew_ms = self.rng.u64(0..3_600_000);
         let config = Config {
             writer: Writer { incarnation, node: format!("n{id}").into_bytes() },
-            shape: SHAPE,
+            shape: TableShape { table_type: u8::from(self.plan_bag), keypos: 1 },
             started_ms: self.now_ms + skew_ms,
             tombstone_ttl_ms: TTL_MS,
             // A server that gives up another is split off; and then each side has a leader of its own.
@@ -255,7 +263,7 @@ impl World {
             limits: Limits { batch_bytes_max: 100, chunk_bytes_max: 60, chunk_entries_max: 3 },
         };
         let replica = Replica::new(config);
-        let store = MapStore::default();
+        let store = MapStore::new(self.plan_bag);
         self.servers.push(Server { id, replica, store, skew_ms, flush_wanted: false, busy: false });
         self.tell(|| format!("server {id} starts, {skew_ms} ms ahead"));
         self.servers.len() - 1
@@ -280,41 +288,62 @@ impl World {
         Ok(())
     }
 
+    /// One write, or several that readers are to see together.
     fn write(&mut self, at: usize) {
-        let key = self.rng.u8(0..KEYS);
-        let value = self.rng.u32(..);
-        let mut kind = if self.rng.u32(0..3) == 0 { Kind::Tombstone } else { Kind::Record };
+        let count = if self.rng.u8(0..8) == 0 { self.rng.usize(2..4) } else { 1 };
+        let mut keys: Vec<Key> = (0..KEYS).collect();
+        self.rng.shuffle(&mut keys);
+        let linked = self.servers[at].replica.is_linked();
+        let mut places = Vec::new();
+        let mut writes = Vec::new();
+        for key in keys.into_iter().take(count) {
+            let (kind, value, observed) = self.choose_write(at, key);
+            places.push((self.servers[at].store.place(kind, key, value), value));
+            let continues = writes.len() + 1 < count;
+            let payload = linked.then(|| encode(key, value));
+            writes.push(Write { kind, item: (key, value), payload, observed, continues });
+        }
         let waiter = self.next_waiter;
         self.next_waiter += 1;
         let server = &mut self.servers[at];
         let now = Time::from_ms(self.now_ms + server.skew_ms);
-        // Sometimes what is deleted is the record as it was seen.
-        let seen =
-            server.store.get(key).filter(|(stamp, _)| stamp.kind == Kind::Record).map(|(stamp, _)| stamp.version);
-        let observed = seen.filter(|_| kind == Kind::Record && self.rng.u32(0..6) == 0);
-        let (value, observed) = if observed.is_some() {
-            kind = Kind::Tombstone;
-            (0, observed)
-        } else {
-            (value, None)
-        };
-        let payload = server.replica.is_linked().then(|| encode(key, value));
-        let write = Write { kind, item: (key, value), payload, observed };
-        let written = server.replica.write(&mut server.store, now, [write], Some(waiter));
-        let (id, version) = (server.id, global_of(server, key).expect("just written"));
-        if let Written::Logged { flush } = written {
-            server.flush_wanted |= flush;
-            self.waiting.insert(waiter, Waiting { server: id, key, version });
-        } else {
-            self.acknowledged.push((key, version, BTreeSet::from([id])));
+        let outcome = server.replica.write(&mut server.store, now, writes, Some(waiter));
+        self.totals.groups += u64::from(count > 1);
+        let mut written = Vec::new();
+        for (place, value) in places {
+            let version = standing(&self.servers[at], place).expect("just written");
+            written.push((place, version));
+            self.totals.writes += 1;
+            let newest = self.newest.entry(place).or_insert((version, value));
+            self.totals.races += u64::from(newest.0 > version);
+            if version > newest.0 {
+                *newest = (version, value);
+            }
         }
-        self.totals.writes += 1;
-        let newest = self.newest.entry(key).or_insert((version, value));
-        self.totals.races += u64::from(newest.0 > version);
-        if version > newest.0 {
-            *newest = (version, value);
+        let server = &mut self.servers[at];
+        let id = server.id;
+        self.tell(|| format!("server {id} writes {written:?}: {outcome:?}"));
+        if let Written::Logged { flush } = outcome {
+            self.servers[at].flush_wanted |= flush;
+            self.waiting.insert(waiter, Waiting { server: id, written });
+        } else {
+            let alone = BTreeSet::from([id]);
+            self.acknowledged.extend(written.into_iter().map(|(place, version)| (place, version, alone.clone())));
         }
-        self.tell(|| format!("server {id} writes {kind:?} {key} as {version:?}: {written:?}"));
+    }
+
+    /// An insertion or a deletion; sometimes what is deleted is a record as it was seen.
+    fn choose_write(&mut self, at: usize, key: Key) -> (Kind, Value, Option<Version>) {
+        let value = if self.plan_bag { self.rng.u32(0..OBJECTS) } else { self.rng.u32(..) };
+        if self.rng.u32(0..3) == 0 {
+            return (Kind::Tombstone, if self.plan_bag { 0 } else { value }, None);
+        }
+        let seen: Vec<(Stamp, Value)> = self.servers[at].store.records(key).collect();
+        match self.rng.choice(seen).filter(|_| self.rng.u32(0..6) == 0) {
+            Some((stamp, value)) if self.plan_bag => (Kind::ObjectTombstone, value, Some(stamp.version)),
+            Some((stamp, _)) => (Kind::Tombstone, 0, Some(stamp.version)),
+            None => (Kind::Record, value, None),
+        }
     }
 
     /// Only a server that is linked with all others is in a linked cluster.
@@ -341,12 +370,12 @@ impl World {
         let Some((id, key)) = self.asking.remove(&waiter) else { return Err(format!("{waiter} answered twice")) };
         self.totals.answers += 1;
         self.tell(|| format!("server {id} is answered {answer:?} for {key}"));
-        let present = self.servers[at].store.get(key).is_some_and(|(stamp, _)| stamp.kind == Kind::Record);
+        let present = self.servers[at].store.records(key).next().is_some();
         match answer {
             Answer::Inserted if !present => return Err(format!("{id} has inserted {key} and has not got it")),
             Answer::Inserted => {
                 self.totals.wins += 1;
-                let holders = self.servers.iter().filter(|server| server.store.get(key).is_some());
+                let holders = self.servers.iter().filter(|server| server.store.records(key).next().is_some());
                 let holders = holders.map(|server| server.id).collect();
                 if let Some((other, held)) = self.winners.insert(key, (id, holders)) {
                     if self.servers.iter().any(|server| held.contains(&server.id)) {
@@ -354,7 +383,11 @@ impl World {
                     }
                 }
             }
-            Answer::Found(record) if record.first() != Some(&key) => return Err(format!("{key} found as {record:?}")),
+            Answer::Found(records)
+                if records.iter().any(|record| record.first() != Some(&key)) || records.is_empty() =>
+            {
+                return Err(format!("{key} found as {records:?}"));
+            }
             Answer::Present | Answer::Found(_) | Answer::WrongLeader | Answer::LeaderLost => {}
             Answer::Malformed => return Err(format!("the record of {key} was refused")),
         }
@@ -523,16 +556,18 @@ impl World {
         let mut holders = BTreeSet::from([id]);
         for peer in server.replica.status(Time::from_ms(0)).peers {
             let Some(there) = self.find(peer.peer.0).filter(|_| peer.state != LinkState::Opening) else { continue };
-            let has = global_of(&self.servers[there], waiting.key);
             // A server that has lost the writer has dropped what it wrote.
-            if !self.plan_owned && has.is_none_or(|has| has < waiting.version) {
-                let (key, version) = (waiting.key, waiting.version);
-                return Err(format!("{id} acknowledges {key} as {version:?}, but {} has {has:?}", peer.peer.0));
+            for (place, version) in waiting.written.iter().filter(|_| !self.plan_owned) {
+                let has = standing(&self.servers[there], *place);
+                if has.is_none_or(|has| has < *version) {
+                    return Err(format!("{id} acknowledges {place:?} as {version:?}, but {} has {has:?}", peer.peer.0));
+                }
             }
             holders.insert(peer.peer.0);
         }
         self.totals.replies += 1;
-        self.acknowledged.push((waiting.key, waiting.version, holders));
+        let written = waiting.written.into_iter().map(|(place, version)| (place, version, holders.clone()));
+        self.acknowledged.extend(written);
         Ok(())
     }
 
@@ -622,18 +657,23 @@ impl World {
         }
         let alive: BTreeSet<ServerId> = self.servers.iter().map(|server| server.id).collect();
         let kept = self.acknowledged.iter().filter(|_| !self.plan_owned);
-        for (key, version, holders) in kept {
+        for (place, version, holders) in kept {
             let survives = holders.iter().any(|holder| alive.contains(holder));
-            let has = expected.get(key).map(|(version, _)| *version);
+            let has = standing(first, *place);
             if survives && has.is_none_or(|has| has < *version) {
-                return Err(format!("the acknowledged write {version:?} of {key} is lost: {has:?}"));
+                return Err(format!("the acknowledged write {version:?} of {place:?} is lost: {has:?}"));
             }
         }
         if self.plan_owned {
             return self.check_owned(&alive);
         }
         if !self.plan_crashes && !self.plan_conflicts {
-            let newest: BTreeMap<_, _> = self.newest.iter().map(|(key, newest)| (*key, *newest)).collect();
+            let survives = |place: &Place, version: Global| {
+                let of_key = place.1.and_then(|_| self.newest.get(&(place.0, None)));
+                of_key.is_none_or(|(deletion, _)| *deletion < version)
+            };
+            let newest = self.newest.iter().filter(|(place, (version, _))| survives(place, *version));
+            let newest: BTreeMap<_, _> = newest.map(|(place, newest)| (*place, *newest)).collect();
             if newest != expected {
                 return Err(format!("all have {expected:?}, but the newest writes were {newest:?}"));
             }
@@ -650,7 +690,7 @@ impl World {
             self.drain()?;
         }
         for server in &self.servers {
-            let left = server.store.iter().filter(|(_, stamp, _)| stamp.kind == Kind::Tombstone).count();
+            let left = server.store.iter().filter(|(_, stamp, _)| !stamp.kind.is_record()).count();
             if left > 0 || server.replica.status(Time::from_ms(0)).tombstones > 0 {
                 return Err(format!("server {} keeps {left} tombstones for ever", server.id));
             }
@@ -668,7 +708,7 @@ impl World {
         let Some(at) = self.find(id) else { return Ok(()) };
         let server = &mut self.servers[at];
         let now = Time::from_ms(self.now_ms + server.skew_ms);
-        let ours = server.store.lookup_encoded(&theirs).unwrap_or_else(|| theirs.clone());
+        let ours = server.store.lookup_encoded(&theirs).pop().unwrap_or_else(|| theirs.clone());
         let greater = theirs.clone().max(ours);
         let decision = if self.rng.u8(0..5) == 0 { Decision::Newer } else { Decision::Record(&greater) };
         let mut effects = Vec::new();
@@ -693,9 +733,9 @@ impl World {
                 let at = self.find(id).ok_or("a server is missing")?;
                 let server = &mut self.servers[at];
                 let now = Time::from_ms(self.now_ms + server.skew_ms);
-                let payload = Some(encode(key, self.rng.u32(..)));
-                let item = (key, u32::from_le_bytes(payload.as_ref().map_or([0; 4], |p| [p[1], p[2], p[3], p[4]])));
-                let write = Write { kind: Kind::Record, item, payload, observed: None };
+                let item = (key, self.rng.u32(..));
+                let payload = Some(encode(item.0, item.1));
+                let write = Write { kind: Kind::Record, item, payload, observed: None, continues: false };
                 let written = server.replica.write(&mut server.store, now, [write], None);
                 server.flush_wanted |= written == Written::Logged { flush: true };
             }
@@ -731,7 +771,7 @@ impl World {
         let missed: BTreeSet<Incarnation> = missed.map(|(_, peer)| *peer).collect();
         self.totals.swept += missed.len() as u64;
         for server in &self.servers {
-            let left = server.store.iter().filter(|(_, stamp, _)| stamp.kind == Kind::Record);
+            let left = server.store.iter().filter(|(_, stamp, _)| stamp.kind.is_record());
             let mut writers = left.map(|(_, stamp, _)| global(server, stamp).1);
             if let Some(owner) = writers.find(|owner| missed.contains(owner)) {
                 return Err(format!("server {} has a row of {owner}, who is lost", server.id));
@@ -757,15 +797,22 @@ fn incarnation(server: &Server) -> Incarnation {
 
 fn global(server: &Server, stamp: Stamp) -> Global {
     let writer = server.replica.origins().get(stamp.version.origin).expect("a version's origin is known");
-    (stamp.version.hlc, writer.incarnation, stamp.kind == Kind::Tombstone)
+    let rank = match stamp.kind {
+        Kind::Record => 0,
+        Kind::ObjectTombstone => 1,
+        Kind::Tombstone => 2,
+    };
+    (stamp.version.hlc, writer.incarnation, rank)
 }
 
-fn global_of(server: &Server, key: Key) -> Option<Global> {
-    server.store.get(key).map(|(stamp, _)| global(server, stamp))
+/// What has been decided about a place: by the entry there, or by the deletion of its key.
+fn standing(server: &Server, place: Place) -> Option<Global> {
+    let entry = |place| server.store.get(place).map(|(stamp, _)| global(server, stamp));
+    entry(place).max(entry((place.0, None)))
 }
 
-fn contents(server: &Server) -> BTreeMap<Key, (Global, Value)> {
-    server.store.iter().map(|(key, stamp, value)| (key, (global(server, stamp), value))).collect()
+fn contents(server: &Server) -> BTreeMap<Place, (Global, Value)> {
+    server.store.iter().map(|(place, stamp, value)| (place, (global(server, stamp), value))).collect()
 }
 
 fn describe(parcel: &Parcel) -> String {

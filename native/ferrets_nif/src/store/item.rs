@@ -1,0 +1,66 @@
+//! What is to be stored or deleted: a term that has been found fit for its table.
+
+use rustler::Term;
+
+use crate::beam::hash;
+use crate::beam::term::{element, words};
+use crate::table::TableId;
+
+/// A record or a bare key of a local caller or a peer: valid for its table, and hashed.
+#[derive(Clone, Copy)]
+pub struct Item<'a> {
+    term: Term<'a>,
+    key: Term<'a>,
+    hash: u32,
+    words: u32,
+    tag: u8,
+}
+
+impl<'a> Item<'a> {
+    /// A record; `None` if it is none for this table.
+    pub fn record(id: TableId, term: Term<'a>) -> Option<Self> {
+        let key = element(term, id.keypos())?;
+        let tag = if id.is_bag() { tag(term) } else { 0 };
+        Some(Item { term, key, hash: id.hash(key), words: words(term), tag })
+    }
+
+    /// A bare key.
+    pub fn key(id: TableId, key: Term<'a>) -> Self {
+        Item { term: key, key, hash: id.hash(key), words: words(key), tag: 0 }
+    }
+
+    /// The bare key of a record.
+    pub fn to_key(self) -> Self {
+        Item { term: self.key, words: words(self.key), tag: 0, ..self }
+    }
+
+    /// The key's hash.
+    pub fn hash(&self) -> u32 {
+        self.hash
+    }
+
+    /// See [`crate::places::Place::tag`].
+    pub fn tag(&self) -> u8 {
+        self.tag
+    }
+
+    /// The words that it takes in an arena.
+    pub fn words(&self) -> u32 {
+        self.words
+    }
+
+    /// The key.
+    pub fn key_term(&self) -> Term<'a> {
+        self.key
+    }
+
+    /// The record, or the bare key.
+    pub fn term(&self) -> Term<'a> {
+        self.term
+    }
+}
+
+/// From 1 to 15, by the hash of all of an object.
+fn tag(object: Term<'_>) -> u8 {
+    (hash::exact(object) >> 5) as u8 % 15 + 1
+}

@@ -1,0 +1,463 @@
+//! The writer: the only one that changes a table's pages, index, order and figures, and keeps them in step.
+//!
+//! [`item`] is what is to be stored, [`ordered`], [`unordered`] and [`bag`] say where.
+//!
+//! There is one writer per table, and it is used under the engine's lock. What a reader may rely on: an entry is
+//! changed in its page and flagged in the index before the page's lock is released; an entry that moves is in its new
+//! page, and the index says so, before the lock of either page is released. So a read of one key is as if it happened
+//! at one moment.
+
+mod bag;
+mod item;
+mod ordered;
+mod unordered;
+
+use std::collections::HashSet;
+
+use ferrets_core::store::{Change, Entry, Flow, KeyHash, Kind, Malformed, Stamp, Store, Verdict};
+use ferrets_core::version::{Origin, Version};
+use parking_lot::RwLockWriteGuard;
+use rustler::Term;
+
+use crate::beam::arena::Arena;
+use crate::beam::term::{encode, is_identical};
+use crate::index::Which;
+use crate::page::{Body, Meta, Move, PageNumber};
+use crate::places::Place;
+use crate::reaper;
+use crate::table::{Table, TableId};
+
+pub use item::Item;
+
+/// A page with fewer entries than this, and few words, is joined with a neighbour.
+const SLOTS_MIN: usize = 48;
+
+/// Pages are joined if the sum of their entries is not above this: not so full that the next insert divides it.
+const JOINED_MAX: usize = 192;
+
+/// The right to change a table. Dropping it takes the table's contents apart.
+pub struct Writer {
+    table: &'static Table,
+    id: TableId,
+    pages: HashSet<u32>,
+    /// Where payloads of peers are decoded.
+    scratch: Arena,
+    /// Places found in the index, kept for its memory only.
+    found: Vec<Place>,
+    /// `ordered_set`: the last page. Else: the page that is being filled.
+    tail: PageNumber,
+    /// `ordered_set`: whether the last new key was the greatest of all.
+    is_ascending: bool,
+    /// Not `ordered_set`: other pages with unused slots.
+    roomy: Vec<PageNumber>,
+    /// Pages that the present search for owned records has not looked at.
+    unswept: Vec<PageNumber>,
+}
+
+type Guard = RwLockWriteGuard<'static, Body>;
+
+/// Figures of a page before a change.
+struct Snapshot {
+    live: i64,
+    garbage: i64,
+    records: i64,
+    entries: i64,
+    overhead: i64,
+}
+
+impl Snapshot {
+    fn of(body: &Body) -> Self {
+        Snapshot {
+            live: body.live_words() as i64,
+            garbage: body.garbage_words() as i64,
+            records: body.records() as i64,
+            entries: body.len() as i64,
+            overhead: body.overhead_words() as i64 * 8,
+        }
+    }
+}
+
+impl Writer {
+    /// The writer of a new table, whose index and order are opened with it.
+    pub fn open(table: &'static Table, id: TableId) -> Self {
+        let tail = PageNumber::take(id);
+        table.index.open(id);
+        if id.is_ordered() {
+            table.order.open(id, tail);
+        }
+        table.figures.pages.add(1);
+        Writer {
+            table,
+            id,
+            pages: HashSet::from([tail.0]),
+            scratch: Arena::new(),
+            found: Vec::new(),
+            tail,
+            is_ascending: true,
+            roomy: Vec::new(),
+            unswept: Vec::new(),
+        }
+    }
+
+    /// The table's id.
+    pub fn id(&self) -> TableId {
+        self.id
+    }
+
+    fn account(&self, before: Snapshot, body: &Body) {
+        let after = Snapshot::of(body);
+        let figures = &self.table.figures;
+        let records = after.records - before.records;
+        figures.records.add(records);
+        figures.tombstones.add(after.entries - before.entries - records);
+        figures.live_words.add(after.live - before.live);
+        figures.garbage_words.add(after.garbage - before.garbage);
+        figures.overhead_bytes.add(after.overhead - before.overhead);
+    }
+
+    /// Changes a page and keeps the figures right.
+    fn edit<R>(&self, body: &mut Body, edit: impl FnOnce(&mut Body) -> R) -> R {
+        let before = Snapshot::of(body);
+        let result = edit(body);
+        self.account(before, body);
+        result
+    }
+
+    fn index_insert(&self, item: &Item<'_>, page: PageNumber, slot: u8, kind: Kind) {
+        let place = Place::new(item.hash(), page, slot, item.tag()).flagged(!kind.is_record());
+        self.table.figures.overhead_bytes.add(self.table.index.insert(self.id, place));
+    }
+
+    fn compact_if_due(&self, body: &mut Body) {
+        if body.wants_compaction() {
+            reaper::retire(Box::new(self.edit(body, Body::compact)));
+        }
+    }
+
+    fn new_page(&mut self) -> (PageNumber, Guard) {
+        let number = PageNumber::take(self.id);
+        self.pages.insert(number.0);
+        let body = number.page().write();
+        self.table.figures.pages.add(1);
+        self.table.figures.overhead_bytes.add(body.overhead_words() as i64 * 8);
+        (number, body)
+    }
+
+    fn drop_page(&mut self, number: PageNumber, mut body: Guard) {
+        let before = Snapshot::of(&body);
+        let contents = std::mem::take(&mut *body);
+        self.account(before, &body);
+        self.table.figures.overhead_bytes.add(-(Body::default().overhead_words() as i64 * 8));
+        self.table.figures.pages.add(-1);
+        self.pages.remove(&number.0);
+        number.give(body);
+        reaper::retire(Box::new(contents));
+    }
+
+    /// The version of the record that is the item.
+    pub fn seen(&mut self, item: &Item<'_>) -> Option<Version> {
+        let mut seen = None;
+        self.each_record(item, |term, meta| {
+            if is_identical(term, item.term()) {
+                seen = Some(meta.version());
+            }
+        });
+        seen
+    }
+
+    /// Shows the records with the item's key: one at most, but in a bag.
+    pub fn each_record(&mut self, item: &Item<'_>, mut show: impl FnMut(Term<'_>, &Meta)) {
+        self.look_up(item.hash());
+        for place in self.found.iter().filter(|place| !place.is_tombstone()) {
+            let body = place.page().page().read();
+            let has_key = body.key(place.slot()).is_some_and(|key| self.id.is_same_key(key, item.key_term()));
+            if let Some((term, _, meta)) = body.entry(place.slot()).filter(|_| has_key) {
+                show(term, meta);
+                if !self.id.is_bag() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Does something with a term that a peer has encoded.
+    fn decoded<R>(
+        &mut self,
+        payload: &[u8],
+        show: impl FnOnce(&mut Self, Term<'_>) -> Result<R, Malformed>,
+    ) -> Result<R, Malformed> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let result = scratch.decode(payload).ok_or(Malformed).and_then(|stored| {
+            // SAFETY: `decode` has just put the term into this arena, which is cleared further down.
+            show(self, unsafe { scratch.view(stored) })
+        });
+        scratch.clear();
+        self.scratch = scratch;
+        result
+    }
+
+    fn look_up(&mut self, hash: u32) {
+        self.found.clear();
+        self.table.index.places(self.id, hash, &mut self.found);
+    }
+
+    /// The page and slot of the entry with this key, the page locked. Not in a bag.
+    fn find(&mut self, item: &Item<'_>) -> Option<(PageNumber, u8, Guard)> {
+        self.look_up(item.hash());
+        for place in &self.found {
+            let body = place.page().page().write();
+            if body.key(place.slot()).is_some_and(|key| self.id.is_same_key(key, item.key_term())) {
+                return Some((place.page(), place.slot(), body));
+            }
+        }
+        None
+    }
+
+    fn replace(&mut self, at: (PageNumber, u8, Guard), kind: Kind, item: Item<'_>, version: Version, before: Kind) {
+        let (number, slot, mut body) = at;
+        let meta = Meta::new(version, item.hash(), item.words());
+        self.edit(&mut body, |body| body.replace(slot, kind, item.term(), meta));
+        if before.is_record() != kind.is_record() {
+            if kind.is_record() && self.id.is_bag() {
+                self.table.index.revive(Place::new(item.hash(), number, slot, item.tag()));
+            } else {
+                self.table.index.flag(item.hash(), number, slot, !kind.is_record());
+            }
+        }
+        self.compact_if_due(&mut body);
+        if body.is_overfull() {
+            if self.id.is_ordered() {
+                self.divide_overfull(number, body);
+            } else {
+                self.evict(number, slot, body);
+            }
+        }
+    }
+
+    fn insert(&mut self, kind: Kind, item: Item<'_>, version: Version) {
+        let meta = Meta::new(version, item.hash(), item.words());
+        if self.id.is_ordered() {
+            self.insert_in_order(kind, item, meta);
+        } else {
+            let (number, mut body) = self.page_with_room(item.words());
+            self.insert_at(number, &mut body, kind, item, meta, 0);
+        }
+    }
+
+    fn insert_at(&self, number: PageNumber, body: &mut Body, kind: Kind, item: Item<'_>, meta: Meta, position: usize) {
+        let slot = self.edit(body, |body| body.insert(kind, item.term(), meta, position));
+        self.index_insert(&item, number, slot, kind);
+    }
+
+    /// Removes entries of a page, given by slot and hash, without a trace.
+    fn remove(&mut self, number: PageNumber, mut body: Guard, entries: &[(u8, u32)]) {
+        // The least key outlives its slot here if no other is left, to find the page's fence by.
+        let mut arena = Arena::new();
+        let is_last = self.id.is_ordered() && body.len() == entries.len();
+        let least = body.at(0).and_then(|slot| body.key(slot));
+        let least = least.filter(|_| is_last).map(|key| arena.adopt(key));
+        self.edit(&mut body, |body| entries.iter().for_each(|(slot, _)| body.remove(*slot)));
+        entries.iter().for_each(|(slot, hash)| self.table.index.remove(*hash, number, *slot));
+        self.compact_if_due(&mut body);
+        match least {
+            // SAFETY: `adopt` has just put the key into this arena.
+            Some(key) => self.unlink(number, body, unsafe { arena.view(key) }),
+            None if self.id.is_ordered() => self.join(number, body),
+            None => self.tidy(number, body),
+        }
+    }
+
+    fn relocate(&self, moves: &[Move], from: PageNumber, to: PageNumber) {
+        for moved in moves {
+            self.table.index.relocate(moved.hash, (from, moved.from), (to, moved.to));
+        }
+    }
+
+    /// Moves entries behind those of another page.
+    fn transfer(&mut self, slots: &[u8], from: (PageNumber, &mut Body), into: (PageNumber, &mut Body)) {
+        if !self.unswept.is_empty() {
+            self.unswept.push(into.0);
+        }
+        let moves = self.edit(into.1, |into| self.edit(from.1, |from| from.transfer(slots, into)));
+        self.relocate(&moves, from.0, into.0);
+    }
+}
+
+impl Store for Writer {
+    type Item<'a> = Item<'a>;
+
+    fn merge(
+        &mut self,
+        kind: Kind,
+        item: Item<'_>,
+        version: Version,
+        mut rule: impl FnMut(Option<Stamp>) -> Verdict,
+    ) -> Change {
+        if self.id.is_bag() {
+            return self.merge_in_bag(kind, item, version, &mut rule);
+        }
+        let found = self.find(&item);
+        let before = found.as_ref().and_then(|(_, slot, body)| body.stamp(*slot));
+        let verdict = rule(before);
+        if verdict == Verdict::Replace {
+            match (found, before) {
+                (Some(at), Some(before)) => self.replace(at, kind, item, version, before.kind),
+                _ => self.insert(kind, item, version),
+            }
+        }
+        Change { hash: item.hash(), before, verdict, displaced: Vec::new() }
+    }
+
+    fn merge_encoded(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        version: Version,
+        rule: impl FnMut(Option<Stamp>) -> Verdict,
+    ) -> Result<Change, Malformed> {
+        self.decoded(payload, |writer, term| {
+            let item = match kind {
+                Kind::Tombstone => Item::key(writer.id, term),
+                Kind::ObjectTombstone if !writer.id.is_bag() => return Err(Malformed),
+                Kind::Record | Kind::ObjectTombstone => Item::record(writer.id, term).ok_or(Malformed)?,
+            };
+            Ok(writer.merge(kind, item, version, rule))
+        })
+    }
+
+    fn lookup_encoded(&mut self, payload: &[u8]) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        let _ = self.decoded(payload, |writer, term| {
+            let item = Item::record(writer.id, term).ok_or(Malformed)?;
+            writer.each_record(&item, |record, _| {
+                let mut out = Vec::new();
+                encode(record, &mut out);
+                found.push(out);
+            });
+            Ok(())
+        });
+        found
+    }
+
+    fn is_taken(&mut self, payload: &[u8]) -> Result<bool, Malformed> {
+        self.decoded(payload, |writer, term| {
+            let item = Item::record(writer.id, term).ok_or(Malformed)?;
+            let mut is_taken = false;
+            writer.each_record(&item, |_, _| is_taken = true);
+            Ok(is_taken)
+        })
+    }
+
+    fn begin_group(&mut self) {
+        self.table.gate.close();
+    }
+
+    fn end_group(&mut self) {
+        self.table.gate.open();
+    }
+
+    fn scan(&mut self, from: KeyHash, visit: &mut dyn FnMut(&dyn Entry) -> Flow) -> Option<KeyHash> {
+        let mut next = Some(from);
+        while let Some(from) = next {
+            self.found.clear();
+            let sweep = self.table.index.sweep(self.id, from, Which::All, || true, &mut self.found).ok()?;
+            let mut enough_at = None;
+            for place in &self.found {
+                if enough_at.is_some_and(|hash| hash != place.hash()) {
+                    return Some(place.hash());
+                }
+                let body = place.page().page().read();
+                if let Some((term, kind, meta)) = body.entry(place.slot()) {
+                    if visit(&Shown { term, kind, meta }) == Flow::Enough {
+                        enough_at = Some(place.hash());
+                    }
+                }
+            }
+            if enough_at.is_some() {
+                return sweep.next;
+            }
+            next = sweep.next;
+        }
+        None
+    }
+
+    fn drop_owned(
+        &mut self,
+        from_start: bool,
+        is_owned: &dyn Fn(Origin) -> bool,
+        budget: usize,
+        dropped: &mut dyn FnMut(KeyHash, Stamp),
+    ) -> bool {
+        if from_start {
+            self.unswept = self.pages.iter().copied().map(PageNumber).collect();
+        }
+        let mut left = budget;
+        while let Some(number) = self.unswept.pop() {
+            if self.pages.contains(&number.0) {
+                let body = number.page().write();
+                left = left.saturating_sub(body.len());
+                let owned = body.slots().into_iter().filter_map(|slot| {
+                    let stamp = body.stamp(slot)?;
+                    let hash = body.meta(slot)?.hash;
+                    let is_dropped = stamp.kind == Kind::Record && is_owned(stamp.version.origin);
+                    is_dropped.then(|| dropped(hash, stamp)).map(|()| (slot, hash))
+                });
+                let owned: Vec<(u8, u32)> = owned.collect();
+                if !owned.is_empty() {
+                    self.remove(number, body, &owned);
+                }
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        !self.unswept.is_empty()
+    }
+
+    fn forget(&mut self, hash: KeyHash, version: Version) -> bool {
+        self.look_up(hash);
+        for place in self.found.iter().filter(|place| place.is_tombstone()) {
+            let (number, slot) = (place.page(), place.slot());
+            let body = number.page().write();
+            if body.stamp(slot).is_none_or(|stamp| stamp.version != version || stamp.kind.is_record()) {
+                continue;
+            }
+            self.remove(number, body, &[(slot, hash)]);
+            return true;
+        }
+        false
+    }
+}
+
+/// An entry under a scan.
+struct Shown<'a> {
+    term: Term<'a>,
+    kind: Kind,
+    meta: &'a Meta,
+}
+
+impl Entry for Shown<'_> {
+    fn hash(&self) -> KeyHash {
+        self.meta.hash
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp { version: self.meta.version(), kind: self.kind }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode(self.term, out);
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        for &number in &self.pages {
+            let number = PageNumber(number);
+            drop(number.give(number.page().write()));
+        }
+        self.table.index.close(self.id);
+        self.table.order.close();
+        self.table.give_back();
+    }
+}
