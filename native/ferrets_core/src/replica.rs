@@ -73,13 +73,13 @@ impl Default for Limits {
 
 /// A write of a local caller. `payload` is what [`Store::merge_encoded`] would take for it on a peer; it may be missing
 /// when there is no link.
-pub struct Write<'a, S: Store> {
+pub struct Write<'a, 'p, S: Store> {
     /// Insert or delete.
     pub kind: Kind,
     /// The record or key.
     pub item: S::Item<'a>,
     /// The same, encoded for peers.
-    pub payload: Option<Vec<u8>>,
+    pub payload: Option<&'p [u8]>,
     /// For the deletion of one record in the version that was seen: that version, which the tombstone then bears. A newer
     /// write to the key, wherever it is, survives it.
     pub observed: Option<Version>,
@@ -203,11 +203,11 @@ impl<W> Replica<W> {
     ///
     /// Every write must bring its payload if [`Replica::is_linked`]. A caller without a waiter is not told when its
     /// writes are everywhere.
-    pub fn write<'a, S: Store>(
+    pub fn write<'a, 'p, S: Store>(
         &mut self,
         store: &mut S,
         now: Time,
-        writes: impl IntoIterator<Item = Write<'a, S>>,
+        writes: impl IntoIterator<Item = Write<'a, 'p, S>>,
         waiter: Option<W>,
     ) -> Written {
         let linked = self.is_linked();
@@ -226,25 +226,25 @@ impl<W> Replica<W> {
 
     /// Writes to this replica alone. No peer is told; what a deletion removes is remembered in the version that it had, so
     /// that no peer's copy of it comes back.
-    pub fn write_local<'a, S: Store>(
+    pub fn write_local<'a, 'p, S: Store>(
         &mut self,
         store: &mut S,
         now: Time,
-        writes: impl IntoIterator<Item = Write<'a, S>>,
+        writes: impl IntoIterator<Item = Write<'a, 'p, S>>,
     ) {
         for write in writes {
             self.apply(store, now, write, false);
         }
     }
 
-    fn apply<S: Store>(&mut self, store: &mut S, now: Time, write: Write<'_, S>, is_logged: bool) {
+    fn apply<S: Store>(&mut self, store: &mut S, now: Time, write: Write<'_, '_, S>, is_logged: bool) {
         let Write { kind, item, payload, observed, continues } = write;
         let own = Version { hlc: self.clock.tick(now), origin: Origins::OWN };
         let version = observed.unwrap_or(own);
         let rule = |current| rules::newer_wins(&self.origins, current, kind, version);
         let change = store.merge(kind, item, version, rule);
         let batch = match payload {
-            Some(payload) if is_logged => self.log_entry(kind, version, &payload, continues),
+            Some(payload) if is_logged => self.log_entry(kind, version, payload, continues),
             Some(_) => 0,
             None => {
                 assert!(!is_logged, "a write without its payload would be lost on every peer");

@@ -72,7 +72,8 @@ impl Host {
 
     fn write(&mut self, waiter: u32) -> Written {
         let payload = self.replica.is_linked().then(|| encode(1, 2));
-        let write = Write { kind: Kind::Record, item: (1, 2), payload, observed: None, continues: false };
+        let write =
+            Write { kind: Kind::Record, item: (1, 2), payload: payload.as_deref(), observed: None, continues: false };
         self.replica.write(&mut self.store, NOW, [write], Some(waiter))
     }
 }

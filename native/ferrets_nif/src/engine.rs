@@ -15,6 +15,7 @@ use ferrets_core::version::{self, Version};
 use ferrets_core::wire::TableShape;
 use rustler::Term;
 
+use crate::beam::term::encode;
 use crate::store::{Item, Writer};
 use crate::table::{Table, TableId};
 use crate::tags::{Tag, Tags};
@@ -46,24 +47,42 @@ pub enum Action {
     DeleteObject,
 }
 
-/// One write of a local caller.
-pub struct Write<'a> {
-    /// What is to be done.
+/// Writes of a local caller.
+pub struct Writes<'s, 'a> {
+    /// What is to be done with each item.
     pub action: Action,
-    /// With which record or key.
-    pub item: Item<'a>,
-    /// What peers are to get: a record or a key, see [`Write::wire_term`]; encoded, if the table has peers.
-    pub payload: Option<Vec<u8>>,
+    /// Records or keys.
+    pub items: &'s [Item<'a>],
+    /// What peers are to get, if the table has any.
+    pub payloads: Option<Payloads>,
 }
 
-impl<'a> Write<'a> {
-    /// What peers are to get of a write, to be encoded: of a deletion no more than they need.
-    pub fn wire_term(id: TableId, action: Action, item: &Item<'a>) -> Term<'a> {
-        match action {
-            Action::Insert => item.term(),
-            Action::DeleteObject if id.is_bag() => item.term(),
-            Action::Delete | Action::DeleteObject => item.key_term(),
+/// What peers are to get of each write, encoded, one after the other.
+#[derive(Default)]
+pub struct Payloads {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Payloads {
+    /// Of a deletion no more than they need.
+    pub fn encode(id: TableId, action: Action, items: &[Item<'_>]) -> Self {
+        let mut payloads = Payloads::default();
+        for item in items {
+            let term = match action {
+                Action::Insert => item.term(),
+                Action::DeleteObject if id.is_bag() => item.term(),
+                Action::Delete | Action::DeleteObject => item.key_term(),
+            };
+            encode(term, &mut payloads.bytes);
+            payloads.ends.push(payloads.bytes.len());
         }
+        payloads
+    }
+
+    fn get(&self, i: usize) -> Option<&[u8]> {
+        let begin = if i == 0 { 0 } else { *self.ends.get(i - 1)? };
+        self.bytes.get(begin..*self.ends.get(i)?)
     }
 }
 
@@ -132,15 +151,18 @@ impl Engine {
         Engine { replica: Replica::new(config), writer, tags: Tags::default(), is_paused: false, detours: 0 }
     }
 
-    /// Applies writes of a local caller; of the server itself, if `is_server`. Readers see several inserts all at once.
-    pub fn write(&mut self, writes: &[Write<'_>], waiter: Waiter<'_>, is_server: bool) -> Written {
+    /// Applies writes of a local caller; `is_server` says whether that is the server itself. Readers see several inserts all
+    /// at once.
+    pub fn write(&mut self, writes: &Writes<'_, '_>, waiter: Waiter<'_>, is_server: impl FnOnce() -> bool) -> Written {
+        // One reading for all: the hybrid clock counts on from it.
+        let now = now();
         let is_linked = self.replica.is_linked();
-        let is_detour = !is_server && (self.is_paused || self.detours > 0);
+        let is_detour = (self.is_paused || self.detours > 0) && !is_server();
         let tag = match waiter {
             Waiter::Local => {
-                self.in_group(writes, |engine, write, _| {
-                    let write = engine.resolve(write, true);
-                    engine.replica.write_local(&mut engine.writer, now(), write);
+                self.in_group(writes, |engine, i, _| {
+                    let write = engine.resolve(writes, i, true);
+                    engine.replica.write_local(&mut engine.writer, now, write);
                 });
                 return Written::Done;
             }
@@ -153,20 +175,20 @@ impl Engine {
             Waiter::Now(tag) => Some(tag),
             Waiter::Later => None,
         };
-        if is_linked && writes.iter().any(|write| write.payload.is_none()) {
+        if is_linked && writes.payloads.is_none() {
             return Written::NeedPayload;
         }
         let mut wake = false;
-        let mut apply =
-            |engine: &mut Self, write, tag| match engine.replica.write(&mut engine.writer, now(), write, tag) {
-                replica::Written::Logged { flush } => {
-                    wake |= flush;
-                    true
-                }
-                replica::Written::Done => false,
-            };
-        self.in_group(writes, |engine, write, continues| {
-            let write = engine.resolve(write, false).map(|write| replica::Write { continues, ..write });
+        let mut apply = |engine: &mut Self, write, tag| match engine.replica.write(&mut engine.writer, now, write, tag)
+        {
+            replica::Written::Logged { flush } => {
+                wake |= flush;
+                true
+            }
+            replica::Written::Done => false,
+        };
+        self.in_group(writes, |engine, i, continues| {
+            let write = engine.resolve(writes, i, false).map(|write| replica::Write { continues, ..write });
             apply(engine, write, None);
         });
         let tag = tag.filter(|_| is_linked).map(|tag| self.tags.keep(tag));
@@ -177,34 +199,39 @@ impl Engine {
         Written::Done
     }
 
-    /// Does each write, and lets readers see inserts all at once. `apply` is told whether another one follows.
-    fn in_group<'a>(&mut self, writes: &[Write<'a>], mut apply: impl FnMut(&mut Self, &Write<'a>, bool)) {
-        let is_group = writes.len() > 1 && writes.iter().all(|write| write.action == Action::Insert);
+    /// Does each write, by its number, and lets readers see inserts all at once. `apply` is told whether another one follows.
+    fn in_group(&mut self, writes: &Writes<'_, '_>, mut apply: impl FnMut(&mut Self, usize, bool)) {
+        let count = writes.items.len();
+        let is_group = count > 1 && writes.action == Action::Insert;
         if is_group {
             self.writer.begin_group();
         }
-        for (i, write) in writes.iter().enumerate() {
-            apply(self, write, is_group && i + 1 < writes.len());
-        }
+        (0..count).for_each(|i| apply(self, i, is_group && i + 1 < count));
         if is_group {
             self.writer.end_group();
         }
     }
 
-    /// The write as the protocol knows it; none for the deletion of a record that is not there. A local deletion is always
+    /// A write as the protocol knows it; none for the deletion of a record that is not there. A local deletion is always
     /// of the version that is there, in a bag of the newest.
-    fn resolve<'a>(&mut self, write: &Write<'a>, is_local: bool) -> Option<replica::Write<'a, Writer>> {
-        let Write { action, item, payload } = write;
-        let (kind, item, observed) = match action {
-            Action::Insert => (Kind::Record, *item, None),
-            Action::Delete if !is_local => (Kind::Tombstone, *item, None),
-            Action::Delete => (Kind::Tombstone, *item, Some(self.newest(item)?)),
+    fn resolve<'a, 'p>(
+        &mut self,
+        writes: &'p Writes<'_, 'a>,
+        i: usize,
+        is_local: bool,
+    ) -> Option<replica::Write<'a, 'p, Writer>> {
+        let item = *writes.items.get(i)?;
+        let (kind, item, observed) = match writes.action {
+            Action::Insert => (Kind::Record, item, None),
+            Action::Delete if !is_local => (Kind::Tombstone, item, None),
+            Action::Delete => (Kind::Tombstone, item, Some(self.newest(&item)?)),
             Action::DeleteObject if self.writer.id().is_bag() => {
-                (Kind::ObjectTombstone, *item, Some(self.writer.seen(item)?))
+                (Kind::ObjectTombstone, item, Some(self.writer.seen(&item)?))
             }
-            Action::DeleteObject => (Kind::Tombstone, item.to_key(), Some(self.writer.seen(item)?)),
+            Action::DeleteObject => (Kind::Tombstone, item.to_key(), Some(self.writer.seen(&item)?)),
         };
-        Some(replica::Write { kind, item, payload: payload.clone(), observed, continues: false })
+        let payload = writes.payloads.as_ref().and_then(|payloads| payloads.get(i));
+        Some(replica::Write { kind, item, payload, observed, continues: false })
     }
 
     /// The newest version of the records under a key.

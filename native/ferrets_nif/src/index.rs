@@ -21,6 +21,9 @@ const SPARSENESS_MAX: usize = 16;
 
 const BITS_MAX: u32 = 24;
 
+/// With a shorter directory, some ten thousand entries, all is in the processor's cache.
+const WARM_BITS: u32 = 5;
+
 static SUBTABLES: Stock<Subtable> = Stock::new(refill);
 
 /// Makes sub-tables, ahead of need.
@@ -57,6 +60,12 @@ impl Directory {
         let depth = self.depths[top_bits(hash, self.bits) as usize].load(Ordering::Relaxed);
         subtable.prefetch(u32::from(depth), hash);
         Some(subtable)
+    }
+
+    #[inline]
+    fn peek(&self, hash: u32) -> Option<Place> {
+        let depth = self.depths[top_bits(hash, self.bits) as usize].load(Ordering::Relaxed);
+        self.get(hash)?.peek(u32::from(depth), hash)
     }
 
     fn set(&self, at: usize, subtable: &'static Subtable, depth: u32) {
@@ -193,6 +202,13 @@ impl Index {
         }
     }
 
+    /// Where an entry with this hash is, most likely: a guess that costs nothing but the reading of one cache line, for who can
+    /// tell by what is there whether it was right.
+    #[inline]
+    pub fn peek(&self, hash: u32) -> Option<Place> {
+        self.directory.get()?.peek(hash)
+    }
+
     /// Finds where records with this hash are. `is_there` says whether the table still exists.
     ///
     /// # Errors
@@ -224,6 +240,21 @@ impl Index {
                 return Err(Gone);
             }
             std::hint::spin_loop();
+        }
+    }
+
+    /// Asks for the memory in which a write to a key with one of these hashes will look, as far as can be seen from here. To be
+    /// called before the writer's lock is taken: then the waiting for memory is not done under it, and for all hashes at once.
+    pub fn warm(&self, hashes: impl Iterator<Item = u32> + Clone) {
+        let Some(directory) = self.directory.get().filter(|directory| directory.bits >= WARM_BITS) else { return };
+        hashes.clone().for_each(|hash| {
+            directory.find(hash);
+        });
+        for hash in hashes {
+            if let Some(place) = directory.peek(hash) {
+                place.page().page().prefetch(place.slot());
+                place.page().page().prefetch_meta(place.slot());
+            }
         }
     }
 
@@ -280,10 +311,8 @@ impl Index {
     }
 
     /// All places with this hash, tombstones included.
-    pub fn places(&self, owner: TableId, hash: u32, out: &mut Vec<Place>) {
-        if let Ok((_, reading)) = self.read(owner, hash, || true) {
-            reading.each_of(hash, |place| out.push(place));
-        }
+    pub fn places(&self, hash: u32, out: &mut Vec<Place>) {
+        self.subtable(hash).each_of(hash, |place| out.push(place));
     }
 
     /// Adds a place. Returns how many bytes more the index takes.

@@ -29,14 +29,16 @@ mod walk;
 
 use rustler::{Env, Term};
 
+use beam::term::has_expected_tags;
+
 /// The number of the interface between `ferrets_nif.erl` and this library. Raised by both sides together whenever a
 /// call's name, arity, arguments or meaning change.
 const ABI: u32 = 2;
 
-/// Refuses to load for another ABI. The VM refuses by itself to load the library a second time, since it has no
+/// Refuses to load for another ABI, and into a VM whose terms it would take for others. The VM refuses by itself to load the library a second time, since it has no
 /// upgrade callback: tables stay as they are.
-fn load(_env: Env<'_>, abi: Term<'_>) -> bool {
-    abi.decode::<u32>().is_ok_and(|abi| abi == ABI) && reaper::start()
+fn load(env: Env<'_>, abi: Term<'_>) -> bool {
+    abi.decode::<u32>().is_ok_and(|abi| abi == ABI) && has_expected_tags(env) && reaper::start()
 }
 
 rustler::init!("ferrets_nif", load = load);

@@ -12,7 +12,7 @@ use rustler::{Binary, Encoder, Env, Term};
 
 use crate::beam::call::{nif, Answer, BadArg};
 use crate::beam::term::{cell, encode, list, Elements};
-use crate::engine::{Action, Effects, Waiter, Write, Written};
+use crate::engine::{Action, Effects, Payloads, Waiter, Writes, Written};
 use crate::registry;
 use crate::slice::Slice;
 use crate::store::Item;
@@ -83,18 +83,11 @@ impl<'a> Target<'a> {
     /// Writes all items under one lock. The tag is used up with the last batch. `rest` is the list from these items on.
     fn write(&self, items: &[Item<'a>], rest: Term<'a>, is_last: bool) -> Result<Outcome, BadArg> {
         let mut is_linked = self.table.linked.load(Ordering::Relaxed);
-        let is_server = self.table.server(self.id) == Some(self.env.pid());
+        let is_server = || self.table.server(self.id) == Some(self.env.pid());
+        self.table.index.warm(items.iter().map(Item::hash));
         loop {
-            let payload = |item: &Item<'a>| {
-                let mut payload = Vec::new();
-                encode(Write::wire_term(self.id, self.action, item), &mut payload);
-                payload
-            };
-            let write = |&item: &Item<'a>| {
-                let payload = (is_linked && !self.is_local).then(|| payload(&item));
-                Write { action: self.action, item, payload }
-            };
-            let writes: Vec<Write<'a>> = items.iter().map(write).collect();
+            let payloads = (is_linked && !self.is_local).then(|| Payloads::encode(self.id, self.action, items));
+            let writes = Writes { action: self.action, items, payloads };
             let waiter = match self.tag {
                 _ if self.is_local => Waiter::Local,
                 None => Waiter::None,

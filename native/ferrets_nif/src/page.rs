@@ -80,6 +80,14 @@ impl Page {
         prefetch(terms.cast(), usize::from(slot) * size_of::<Stored>());
     }
 
+    /// Asks for what the writer needs of a slot besides.
+    #[inline]
+    pub fn prefetch_meta(&self, slot: u8) {
+        // SAFETY: only computes an address, within the page.
+        let metas = unsafe { &raw const (*self.body.data_ptr()).metas };
+        prefetch(metas.cast(), usize::from(slot) * size_of::<Meta>());
+    }
+
     /// Locks the page for reading.
     #[inline]
     pub fn read(&self) -> RwLockReadGuard<'_, Body> {
@@ -94,7 +102,7 @@ impl Page {
 }
 
 /// What is known of an entry besides its term.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Meta {
     hlc: u64,
     origin: u32,
@@ -124,7 +132,6 @@ pub struct Body {
     arena: Arena,
     len: u16,
     records: u16,
-    metas: Vec<Meta>,
     order: Vec<u8>,
     used: Bits,
     /// In a bag, which tombstones are of objects, and not of keys.
@@ -139,6 +146,8 @@ pub struct Body {
     pub listed: bool,
     /// In the shell itself, so that a reader finds it without another step.
     terms: [Stored; SLOTS_MAX],
+    /// Likewise, for the writer.
+    metas: [Meta; SLOTS_MAX],
 }
 
 impl Default for Body {
@@ -149,7 +158,6 @@ impl Default for Body {
             arena: Arena::new(),
             len: 0,
             records: 0,
-            metas: Vec::new(),
             order: Vec::new(),
             used: Bits::default(),
             objects: Bits::default(),
@@ -159,6 +167,7 @@ impl Default for Body {
             after: None,
             listed: false,
             terms: [Stored::none(); SLOTS_MAX],
+            metas: [Meta::default(); SLOTS_MAX],
         }
     }
 }
@@ -203,7 +212,7 @@ impl Body {
 
     /// Words that the page takes besides its arena's.
     pub fn overhead_words(&self) -> u64 {
-        let bytes = self.metas.capacity() * size_of::<Meta>() + self.order.capacity() + size_of::<Page>();
+        let bytes = self.order.capacity() + size_of::<Page>();
         (bytes / 8) as u64
     }
 
@@ -319,10 +328,7 @@ impl Body {
         let slot = self.used.first_clear().expect("a page with room");
         let index = usize::from(slot);
         self.terms[index] = stored;
-        match self.metas.get_mut(index) {
-            Some(known) => *known = meta,
-            None => self.metas.push(meta),
-        }
+        self.metas[index] = meta;
         self.used.set(slot, true);
         self.set_kind(slot, kind);
         self.len += 1;

@@ -149,6 +149,13 @@ impl Slots {
         run.take_while(|place| place.hash() == hash).for_each(show);
     }
 
+    /// The first place with this hash, unless it is spilled.
+    #[inline]
+    pub fn first_of(&self, depth: u32, hash: u32) -> Option<Place> {
+        let bound = Place(u64::from(hash) << 32);
+        self.run(home(depth, hash)).find(|place| *place >= bound).filter(|place| place.hash() == hash)
+    }
+
     /// The used slots from one on.
     fn used(&self, from: usize) -> impl Iterator<Item = Place> + '_ {
         let places = self.0[from..].iter().map(|place| Place(place.load(Ordering::Relaxed)));

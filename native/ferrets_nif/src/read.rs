@@ -1,7 +1,9 @@
 //! Reads of one key.
 //!
-//! The index says where the key may be; the page there is locked and asked. If it is not there although the index said
-//! so, the entry may have moved in between, and the index is asked again, unless nothing in that part of it has moved.
+//! The index says where the key may be; the page there is locked and asked. First by a guess, which is right for nearly every key
+//! that is there: what is found under the key in a page of this table is the record, however one came there. If it is not
+//! there although the index said so, the entry may have moved in between, and the index is asked again, unless nothing in
+//! that part of it has moved.
 //!
 //! In a bag a key may have many records, on many pages. They are read one by one, and read again if the index then does not
 //! say of their key what it said before: so the records shown have been there together at one moment.
@@ -9,6 +11,7 @@
 use rustler::Term;
 
 use crate::index::{Candidates, Gone};
+use crate::places::Place;
 use crate::table::{Table, TableId};
 
 /// Shows the record under a key, if there is one, under its page's lock: `show` should do no more than copy it.
@@ -17,7 +20,24 @@ use crate::table::{Table, TableId};
 /// [`Gone`] if the table has been dropped.
 #[inline]
 pub fn find<R>(table: &Table, id: TableId, key: Term<'_>, show: impl Fn(Term<'_>) -> R) -> Result<Option<R>, Gone> {
-    find_hashed(table, id, key, id.hash(key), show)
+    let hash = id.hash(key);
+    if let Some(found) = table.index.peek(hash).and_then(|place| look(place, id, key, &show)) {
+        return Ok(Some(found));
+    }
+    find_hashed(table, id, key, hash, show)
+}
+
+/// Shows the record at a place, if it has this key.
+#[inline]
+fn look<R>(place: Place, id: TableId, key: Term<'_>, show: impl Fn(Term<'_>) -> R) -> Option<R> {
+    let page = place.page().page();
+    page.prefetch(place.slot());
+    let body = page.read();
+    if body.owner() != id {
+        return None;
+    }
+    let (record, other) = body.keyed_record(place.slot())?;
+    id.is_same_key(other, key).then(|| show(record))
 }
 
 /// Whether there is a record under a key.
@@ -81,7 +101,6 @@ fn try_find_all<R>(
     Ok(before.iter().eq(after.iter()).then_some(found))
 }
 
-#[inline]
 fn find_hashed<R>(
     table: &Table,
     id: TableId,
@@ -94,15 +113,8 @@ fn find_hashed<R>(
     loop {
         table.index.find(id, hash, is_there, &mut candidates)?;
         for place in candidates.iter() {
-            let page = place.page().page();
-            page.prefetch(place.slot());
-            let body = page.read();
-            if body.owner() != id {
-                continue;
-            }
-            let found = body.keyed_record(place.slot());
-            if let Some((record, _)) = found.filter(|(_, other)| id.is_same_key(*other, key)) {
-                return Ok(Some(show(record)));
+            if let Some(found) = look(place, id, key, &show) {
+                return Ok(Some(found));
             }
         }
         if candidates.is_empty() || table.index.is_current(id, hash, &candidates) {

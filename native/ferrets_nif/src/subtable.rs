@@ -121,6 +121,22 @@ impl Subtable {
         None
     }
 
+    /// Where the first entry with a hash may be, if this sub-table has that depth: a guess, for who can tell by what is there.
+    #[inline]
+    pub fn peek(&self, depth: u32, hash: u32) -> Option<Place> {
+        self.slots.first_of(depth, hash)
+    }
+
+    /// Shows the places with a hash that this sub-table covers to the writer: nobody else changes them, so it needs no lock.
+    pub fn each_of(&self, hash: u32, show: impl FnMut(Place)) {
+        if self.is_spilled.load(Ordering::Relaxed) {
+            self.locked.read().places.each_of(&self.slots, hash, show);
+        } else {
+            let depth = Range::unpack(self.range.load(Ordering::Relaxed)).depth;
+            self.slots.each_of(depth, hash, show);
+        }
+    }
+
     /// Locks the sub-table for reading, if it is the one of that hash.
     pub fn read(&self, owner: TableId, hash: u32) -> Option<Reading<'_>> {
         let locked = self.locked.read();

@@ -3,6 +3,7 @@
 //! A walk may be resumed from where it stopped, whatever has been written meanwhile: a position is a key or a hash, never
 //! a place. Each record that stays is shown once.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 use rustler::Term;
@@ -10,7 +11,7 @@ use rustler::Term;
 use crate::beam::term::{compare, encode, is_identical};
 use crate::index::{Gone, Which};
 use crate::order::Aim;
-use crate::page::Body;
+use crate::page::{Body, PageNumber};
 use crate::places::Place;
 use crate::table::{Table, TableId};
 
@@ -32,6 +33,30 @@ pub enum Step {
     Enough,
 }
 
+/// Where a thread has last stopped in the order of keys. Who asks for one key after the other mostly goes on from there; it
+/// is no more than a guess, as the entry may have gone since.
+#[derive(Clone, Copy)]
+struct Stop {
+    id: TableId,
+    page: PageNumber,
+    position: usize,
+}
+
+thread_local! {
+    static LAST_STOP: Cell<Stop> = const { Cell::new(Stop { id: TableId::NOBODY, page: PageNumber(0), position: 0 }) };
+}
+
+impl Stop {
+    fn last(id: TableId) -> Option<Self> {
+        Some(LAST_STOP.get()).filter(|stop| stop.id == id)
+    }
+
+    fn is_at(&self, body: &Body, key: Term<'_>) -> bool {
+        let there = body.at(self.position).and_then(|slot| body.key(slot));
+        there.is_some_and(|there| is_identical(there, key))
+    }
+}
+
 /// Shows the records beyond a key (all, if there is none), in the order of keys. `show` runs under a page's lock; it
 /// copies what it wants and returns its copy of the key, from which the walk goes on should the page have moved.
 /// Returns whether all records have been shown.
@@ -46,6 +71,7 @@ pub fn by_key<'a>(
     mut show: impl FnMut(Term<'_>) -> (Term<'a>, Step),
 ) -> Result<bool, Gone> {
     let is_there = || table.id() == id;
+    let mut guess = beyond.and_then(|_| Stop::last(id));
     'seek: loop {
         let version = table.order.settled_version();
         let aim = match (beyond, direction) {
@@ -53,7 +79,10 @@ pub fn by_key<'a>(
             (None, Direction::Up) => Aim::First,
             (None, Direction::Down) => Aim::Last,
         };
-        let mut next = Some(table.order.seek(id, aim, is_there)?);
+        let mut next = match guess {
+            Some(stop) => Some(stop.page),
+            None => Some(table.order.seek(id, aim, is_there)?),
+        };
         while let Some(number) = next {
             let body = number.page().read();
             if body.owner() != id || table.order.version() != version {
@@ -61,9 +90,21 @@ pub fn by_key<'a>(
                 if !is_there() {
                     return Err(Gone);
                 }
+                guess = None;
                 continue 'seek;
             }
-            if body.records() > 0 && show_page(&body, direction, &mut beyond, &mut show) == Step::Enough {
+            let begin = match (guess.take(), beyond) {
+                (Some(stop), Some(key)) if !stop.is_at(&body, key) => continue 'seek,
+                (Some(stop), _) => Some(Ok(stop.position)),
+                (None, beyond) => beyond.map(|key| body.search(key)),
+            };
+            let mut show = |record: Term<'_>| {
+                let (key, step) = show(record);
+                beyond = Some(key);
+                step
+            };
+            if let Some(position) = show_page(&body, direction, begin, &mut show) {
+                LAST_STOP.set(Stop { id, page: number, position });
                 return Ok(false);
             }
             next = match direction {
@@ -75,35 +116,27 @@ pub fn by_key<'a>(
     }
 }
 
-fn show_page<'a>(
+/// Shows the records of a page from where [`Body::search`] has found a key on, or all. Returns the position at which `show` has
+/// had enough.
+fn show_page(
     body: &Body,
     direction: Direction,
-    beyond: &mut Option<Term<'a>>,
-    show: &mut impl FnMut(Term<'_>) -> (Term<'a>, Step),
-) -> Step {
-    let from = *beyond;
-    let mut visit = |position: usize| match body.at(position).and_then(|slot| body.record(slot)) {
-        None => Step::More,
-        Some(record) => {
-            let (key, step) = show(record);
-            *beyond = Some(key);
-            step
-        }
+    begin: Option<Result<usize, usize>>,
+    show: &mut impl FnMut(Term<'_>) -> Step,
+) -> Option<usize> {
+    let mut stops_at = |position: &usize| {
+        let record = body.at(*position).and_then(|slot| body.record(slot));
+        record.is_some_and(|record| show(record) == Step::Enough)
     };
-    let stops = match direction {
+    match direction {
         Direction::Up => {
-            let first = from.map_or(0, |key| body.search(key).map_or_else(|at| at, |at| at + 1));
-            (first..body.len()).any(|position| visit(position) == Step::Enough)
+            let first = begin.map_or(0, |found| found.map_or_else(|at| at, |at| at + 1));
+            (first..body.len()).find(&mut stops_at)
         }
         Direction::Down => {
-            let end = from.map_or(body.len(), |key| body.search(key).unwrap_or_else(|at| at));
-            (0..end).rev().any(|position| visit(position) == Step::Enough)
+            let end = begin.map_or(body.len(), |found| found.unwrap_or_else(|at| at));
+            (0..end).rev().find(stops_at)
         }
-    };
-    if stops {
-        Step::Enough
-    } else {
-        Step::More
     }
 }
 

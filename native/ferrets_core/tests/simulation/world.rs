@@ -294,14 +294,18 @@ impl World {
         let mut keys: Vec<Key> = (0..KEYS).collect();
         self.rng.shuffle(&mut keys);
         let linked = self.servers[at].replica.is_linked();
+        let mut chosen = Vec::new();
         let mut places = Vec::new();
         let mut writes = Vec::new();
         for key in keys.into_iter().take(count) {
             let (kind, value, observed) = self.choose_write(at, key);
             places.push((self.servers[at].store.place(kind, key, value), value));
+            chosen.push((kind, (key, value), encode(key, value), observed));
+        }
+        for (kind, item, payload, observed) in &chosen {
             let continues = writes.len() + 1 < count;
-            let payload = linked.then(|| encode(key, value));
-            writes.push(Write { kind, item: (key, value), payload, observed, continues });
+            let payload = linked.then_some(payload.as_slice());
+            writes.push(Write { kind: *kind, item: *item, payload, observed: *observed, continues });
         }
         let waiter = self.next_waiter;
         self.next_waiter += 1;
@@ -734,7 +738,8 @@ impl World {
                 let server = &mut self.servers[at];
                 let now = Time::from_ms(self.now_ms + server.skew_ms);
                 let item = (key, self.rng.u32(..));
-                let payload = Some(encode(item.0, item.1));
+                let payload = encode(item.0, item.1);
+                let payload = Some(payload.as_slice());
                 let write = Write { kind: Kind::Record, item, payload, observed: None, continues: false };
                 let written = server.replica.write(&mut server.store, now, [write], None);
                 server.flush_wanted |= written == Written::Logged { flush: true };

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use rustler::sys::{enif_make_map_put, enif_make_new_map, enif_make_tuple_from_array, ErlNifTerm, ErlNifTermType};
 use rustler::{Encoder, Env, Term};
 
-use super::term::{cell, cons, each_pair, element, float, nil};
+use super::term::{cell, cons, each_pair, element, float, is_immediate, nil, Elements};
 use super::visit::{each_part, Part};
 
 /// 2^27 divided by the golden ratio, and odd: multiplication by it is a permutation of the 27-bit numbers.
@@ -35,6 +35,12 @@ pub fn by_value(key: Term<'_>) -> u32 {
 
 /// Whether the term holds no float, and no fun, which may have captured one.
 fn is_plain(key: Term<'_>) -> bool {
+    let is_atomic = |part: Term<'_>| is_immediate(part) || part.is_binary();
+    let is_flat = is_atomic(key) || Elements::of(key).is_some_and(|elements| elements.iter().all(is_atomic));
+    is_flat || has_no_float(key)
+}
+
+fn has_no_float(key: Term<'_>) -> bool {
     use ErlNifTermType::{ERL_NIF_TERM_TYPE_FLOAT as FLOAT, ERL_NIF_TERM_TYPE_FUN as FUN};
     let found = each_part(key, |part| match part {
         Part::Leaf(_, FLOAT | FUN) => ControlFlow::Break(()),

@@ -13,7 +13,7 @@ use rustler::sys::{
     enif_map_iterator_destroy, enif_map_iterator_get_pair, enif_map_iterator_next, enif_release_binary,
     enif_term_to_binary, ErlNifMapIteratorEntry, ErlNifTerm, ErlNifTermType,
 };
-use rustler::{Env, Term};
+use rustler::{Encoder, Env, Term};
 
 use super::visit::{each_part, Part};
 
@@ -248,6 +248,21 @@ pub fn encode(term: Term<'_>, out: &mut Vec<u8>) {
 /// the word means the same in every environment, for as long as the VM runs.
 pub fn word(term: Term<'_>) -> u64 {
     raw_word(term.as_c_arg()) as u64
+}
+
+/// Whether all of the term is in its word: an atom, a small integer, a local pid or port, `[]`. Saves a call into the VM where
+/// most parts of most terms are such. Rests on how the VM tags its words, which [`has_expected_tags`] looks at.
+#[inline]
+pub fn is_immediate(term: Term<'_>) -> bool {
+    raw_word(term.as_c_arg()) & 3 == 3
+}
+
+/// Whether this VM tags its words as [`is_immediate`] takes them, as all releases with words of 64 bits do.
+pub fn has_expected_tags(env: Env<'_>) -> bool {
+    let (number, float) = ((-1_i64).encode(env), 1.0_f64.encode(env));
+    let immediate = [number, i32::MAX.encode(env), true.encode(env), nil(env)];
+    let boxed = [float, i64::MAX.encode(env), (number,).encode(env), cons(env, number, nil(env)), Term::map_new(env)];
+    immediate.into_iter().all(is_immediate) && !boxed.into_iter().any(is_immediate)
 }
 
 /// The word that a raw term is.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use rustler::sys::{ErlNifTerm, ErlNifTermType};
 use rustler::{Env, Term};
 
-use super::term::{cell, each_pair, Elements};
+use super::term::{cell, each_pair, is_immediate, Elements};
 
 /// A part of a term.
 pub enum Part<'a> {
@@ -19,7 +19,7 @@ pub enum Part<'a> {
     Leaf(Term<'a>, ErlNifTermType),
 }
 
-/// Shows each part of a term, itself included, in no order, until told to stop.
+/// Shows each part of a term, itself included, in no order, until told to stop. Those that are in a word are not shown.
 pub fn each_part<'a>(term: Term<'a>, mut show: impl FnMut(Part<'a>) -> ControlFlow<()>) -> ControlFlow<()> {
     let mut pending = Pending::new(term.get_env());
     pending.show_or_keep(term, &mut show)?;
@@ -36,6 +36,10 @@ pub fn each_part<'a>(term: Term<'a>, mut show: impl FnMut(Part<'a>) -> ControlFl
                 let mut rest = term;
                 while let Some((head, tail)) = cell(rest) {
                     show(Part::Cell)?;
+                    if is_immediate(head) {
+                        rest = tail;
+                        continue;
+                    }
                     let kind = head.get_erl_type();
                     if let Some(compound) = Compound::of(kind) {
                         // It has its turn before the rest, so that a long list does not fill the stack.
@@ -46,7 +50,7 @@ pub fn each_part<'a>(term: Term<'a>, mut show: impl FnMut(Part<'a>) -> ControlFl
                     show(Part::Leaf(head, kind))?;
                     rest = tail;
                 }
-                if !rest.is_list() {
+                if !is_immediate(rest) {
                     pending.show_or_keep(rest, &mut show)?;
                 }
             }
@@ -104,9 +108,12 @@ impl<'a> Pending<'a> {
         Pending { env, near: [(ErlNifTerm::default(), Compound::Tuple); NEAR], len: 0, far: Vec::new() }
     }
 
-    /// Shows a leaf at once, keeps anything else for later.
+    /// Shows a leaf at once, keeps what has parts for later.
     #[inline]
     fn show_or_keep(&mut self, term: Term<'a>, show: &mut impl FnMut(Part<'a>) -> ControlFlow<()>) -> ControlFlow<()> {
+        if is_immediate(term) {
+            return ControlFlow::Continue(());
+        }
         let kind = term.get_erl_type();
         match Compound::of(kind) {
             Some(compound) => {

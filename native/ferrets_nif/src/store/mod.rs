@@ -198,13 +198,15 @@ impl Writer {
 
     fn look_up(&mut self, hash: u32) {
         self.found.clear();
-        self.table.index.places(self.id, hash, &mut self.found);
+        self.table.index.places(hash, &mut self.found);
     }
 
     /// The page and slot of the entry with this key, the page locked. Not in a bag.
     fn find(&mut self, item: &Item<'_>) -> Option<(PageNumber, u8, Guard)> {
         self.look_up(item.hash());
         for place in &self.found {
+            place.page().page().prefetch(place.slot());
+            place.page().page().prefetch_meta(place.slot());
             let body = place.page().page().write();
             if body.key(place.slot()).is_some_and(|key| self.id.is_same_key(key, item.key_term())) {
                 return Some((place.page(), place.slot(), body));
