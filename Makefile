@@ -8,14 +8,15 @@ ifndef MAKE_TERMOUT
 export TERM := dumb
 endif
 
-.PHONY: help build demo test check setup clean
+.PHONY: help build demo test memcheck check setup clean
 
 help:
-	@echo 'make demo    three real nodes share a table: joined, killed, cut apart, healed (about a minute)'
-	@echo 'make test    all tests: Rust, Common Test on real nodes, ExUnit, projects that depend on Ferrets'
-	@echo 'make check   the linters: formatting, clippy, rustdoc, compiler warnings, xref, dialyzer'
-	@echo 'make build   the native library and the Erlang and Elixir code'
-	@echo 'make clean   removes what the others made'
+	@echo 'make demo      three real nodes share a table: joined, killed, cut apart, healed (about a minute)'
+	@echo 'make test      all tests: Rust, Common Test on real nodes, ExUnit, projects that depend on Ferrets, memcheck'
+	@echo "make memcheck  of these, the library's suites under AddressSanitizer"
+	@echo 'make check     the linters: formatting, clippy, rustdoc, compiler warnings, xref, dialyzer'
+	@echo 'make build     the native library and the Erlang and Elixir code'
+	@echo 'make clean     removes what the others made'
 
 build: setup
 	@rebar3 compile
@@ -26,6 +27,9 @@ demo: setup
 
 test: setup
 	@.ci/test
+
+memcheck: setup
+	@test/memcheck/run
 
 check: setup
 	@.ci/check
