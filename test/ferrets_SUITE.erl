@@ -122,7 +122,9 @@ an_element_is_looked_up(_Config) ->
     ?assertError(badarg, ferrets:lookup_element(?TAB, a, 3)),
     ?assertError(badarg, ferrets:lookup_element(?TAB, b, 2)),
     ?assertEqual(1, ferrets:lookup_element(?TAB, a, 2, default)),
-    ?assertEqual(default, ferrets:lookup_element(?TAB, b, 2, default)).
+    ?assertEqual(default, ferrets:lookup_element(?TAB, b, 2, default)),
+    %% A position that no record has is a mistake, record or not.
+    [?assertError(badarg, ferrets:lookup_element(?TAB, Key, Position, default)) || Key <- [a, b], Position <- [0, -1, 1.0, x]].
 
 a_long_table_is_dumped_whole(_Config) ->
     {ok, Server} = start(?TAB, #{}),
