@@ -9,10 +9,10 @@
 -compile(export_all).
 
 %% Cases in all, if the environment does not say.
--define(CASES, 30_000).
+-define(CASES, 20_000).
 %% PropEr has cases grow with the run. Ours are as large from the first, so that a case does not depend on how many there are.
 -define(SIZE, 20).
--define(SHRINKS_MAX, 3000).
+-define(SHRINKS_MAX, 1000).
 
 all() ->
     [{group, Type} || Type <- prop_ets:types()] ++

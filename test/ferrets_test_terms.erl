@@ -101,13 +101,16 @@ numbers() ->
 
 -spec handles() -> [pid() | port() | reference() | fun()].
 handles() ->
-    Number = erlang:phash2(leaves),
     [self(), hd(erlang:ports()), make_ref(), make_ref()] ++
         %% A reference with a life of its own.
         [atomics:new(1, [])] ++
         [foreign(Kind, Node, N) || Kind <- [pid, port, reference], Node <- [<<"a@nowhere">>, <<"b@nowhere">>], N <- [1, 2]] ++
         [fun lists:map/2, fun lists:map/3, fun no_module:at_all/0] ++
-        [fun() -> Captured end || Captured <- [1, 1.0, a, Number]].
+        [capturing(Captured) || Captured <- [1, 1.0, a, 1 bsl 70]].
+
+-spec capturing(term()) -> fun(() -> term()).
+capturing(Term) ->
+    fun() -> Term end.
 
 %% A handle of a node that does not exist, by way of the external term format.
 -spec foreign(pid | port | reference, binary(), pos_integer()) -> pid() | port() | reference().
@@ -154,6 +157,12 @@ twin(Float) when is_float(Float) ->
 twin([Head | Tail]) -> [twin(Head) | twin(Tail)];
 twin(Tuple) when is_tuple(Tuple) -> list_to_tuple(twin(tuple_to_list(Tuple)));
 twin(Map) when is_map(Map) -> maps:map(fun(_, Value) -> twin(Value) end, Map);
+%% Funs are equal if what they have captured is.
+twin(Fun) when is_function(Fun, 0) ->
+    case erlang:fun_info(Fun, env) of
+        {env, [Captured]} -> capturing(twin(Captured));
+        _ -> Fun
+    end;
 twin(Other) -> Other.
 
 %% A term that differs a little, keys of maps included.
