@@ -19,8 +19,7 @@
 
 -define(TAB, ?MODULE).
 
-%% Add `bag' here once `ferrets:start/2' takes it.
--define(TYPES, [ordered_set, set]).
+-define(TYPES, [ordered_set, set, bag]).
 
 %% A page holds at most 256 records.
 -define(RANGE_MAX, 700).
