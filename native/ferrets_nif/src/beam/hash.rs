@@ -10,14 +10,11 @@ use std::ops::ControlFlow;
 use rustler::sys::{enif_make_map_put, enif_make_new_map, enif_make_tuple_from_array, ErlNifTerm, ErlNifTermType};
 use rustler::{Encoder, Env, Term};
 
-use super::term::{cell, cons, each_pair, element, float, is_immediate, nil, Elements};
+use super::term::{cell, cons, each_pair, float, is_immediate, nil, Elements};
 use super::visit::{each_part, Part};
 
 /// 2^27 divided by the golden ratio, and odd: multiplication by it is a permutation of the 27-bit numbers.
 const SPREAD: u32 = 0x04F1_BBCD;
-
-/// Canonical copies replace what is nested deeper than this by an atom: such keys only share a hash.
-const DEPTH_MAX: usize = 200;
 
 /// Hashes a key of a table that compares by `=:=`.
 pub fn exact(key: Term<'_>) -> u32 {
@@ -29,7 +26,7 @@ pub fn by_value(key: Term<'_>) -> u32 {
     if is_plain(key) {
         exact(key)
     } else {
-        exact(canonical(key, 0))
+        exact(canonical(key))
     }
 }
 
@@ -49,51 +46,118 @@ fn has_no_float(key: Term<'_>) -> bool {
     found.is_continue()
 }
 
-/// A copy in the same environment that is the same for all keys equal by `==`.
-fn canonical(term: Term<'_>, depth: usize) -> Term<'_> {
-    let env = term.get_env();
-    let deep = |term| canonical(term, depth + 1);
-    if depth > DEPTH_MAX {
-        return false.encode(env);
-    }
-    match term.get_erl_type() {
-        ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT => float(term).map_or(term, |value| number(env, value, term)),
-        // Two funs are equal if what they captured is, which the NIF interface does not show: all funs hash alike.
-        ErlNifTermType::ERL_NIF_TERM_TYPE_FUN => true.encode(env),
-        ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => {
-            let elements: Vec<ErlNifTerm> =
-                (1..).map_while(|i| element(term, i)).map(|term| deep(term).as_c_arg()).collect();
-            // SAFETY: the array holds that many terms, all of `env`.
-            unsafe {
-                let tuple = enif_make_tuple_from_array(env.as_c_arg(), elements.as_ptr(), elements.len() as u32);
-                Term::new(env, tuple)
-            }
+/// A term that is being copied: its parts, and the copies of the first of them.
+struct Frame<'a> {
+    shape: Shape<'a>,
+    parts: Vec<Term<'a>>,
+    copies: Vec<ErlNifTerm>,
+}
+
+enum Shape<'a> {
+    Tuple,
+    /// The last part is what stands behind the last cell.
+    List,
+    /// The parts are the values of these keys.
+    Map(Vec<Term<'a>>),
+}
+
+impl<'a> Frame<'a> {
+    /// A leaf is copied at once.
+    fn open(term: Term<'a>) -> Result<Term<'a>, Frame<'a>> {
+        let env = term.get_env();
+        if is_immediate(term) {
+            return Ok(term);
         }
-        ErlNifTermType::ERL_NIF_TERM_TYPE_LIST => {
-            let mut heads = Vec::new();
-            let mut rest = term;
-            while let Some((head, tail)) = cell(rest) {
-                heads.push(deep(head));
-                rest = tail;
+        let mut parts = Vec::new();
+        let shape = match term.get_erl_type() {
+            ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT => {
+                return Ok(float(term).map_or(term, |value| number(env, value, term)));
             }
-            let end = if rest.is_list() { nil(env) } else { deep(rest) };
-            heads.into_iter().rev().fold(end, |tail, head| cons(env, head, tail))
-        }
-        ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => {
-            // SAFETY: has no precondition but a live environment.
-            let mut copy = unsafe { enif_make_new_map(env.as_c_arg()) };
-            each_pair(term, |key, value| {
-                let (map, mut put) = (copy, copy);
-                // SAFETY: map, key and value are of `env`; the out-pointer is valid.
-                unsafe {
-                    enif_make_map_put(env.as_c_arg(), map, key.as_c_arg(), deep(value).as_c_arg(), &mut put);
+            // Two funs are equal if what they captured is, which the NIF interface does not show: all funs hash alike.
+            ErlNifTermType::ERL_NIF_TERM_TYPE_FUN => return Ok(true.encode(env)),
+            ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => {
+                parts.extend(Elements::of(term).into_iter().flat_map(Elements::iter));
+                Shape::Tuple
+            }
+            ErlNifTermType::ERL_NIF_TERM_TYPE_LIST => {
+                let mut rest = term;
+                while let Some((head, tail)) = cell(rest) {
+                    parts.push(head);
+                    rest = tail;
                 }
-                copy = put;
-            });
-            // SAFETY: made in `env`.
-            unsafe { Term::new(env, copy) }
+                parts.push(rest);
+                Shape::List
+            }
+            ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => {
+                let mut keys = Vec::new();
+                each_pair(term, |key, value| {
+                    keys.push(key);
+                    parts.push(value);
+                });
+                Shape::Map(keys)
+            }
+            _ => return Ok(term),
+        };
+        Err(Frame { shape, copies: Vec::with_capacity(parts.len()), parts })
+    }
+
+    /// Puts the copies of all parts together.
+    fn close(self, env: Env<'a>) -> Term<'a> {
+        let Frame { shape, copies, .. } = self;
+        // SAFETY: all copies are terms of `env`.
+        let copies_in_env = || copies.iter().map(|copy| unsafe { Term::new(env, *copy) });
+        match shape {
+            // SAFETY: the array holds that many terms, all of `env`.
+            Shape::Tuple => unsafe {
+                let tuple = enif_make_tuple_from_array(env.as_c_arg(), copies.as_ptr(), copies.len() as u32);
+                Term::new(env, tuple)
+            },
+            Shape::List => {
+                let mut from_the_end = copies_in_env().rev();
+                let end = from_the_end.next().unwrap_or_else(|| nil(env));
+                from_the_end.fold(end, |tail, head| cons(env, head, tail))
+            }
+            Shape::Map(keys) => {
+                // SAFETY: has no precondition but a live environment.
+                let mut copy = unsafe { enif_make_new_map(env.as_c_arg()) };
+                for (key, value) in keys.iter().zip(&copies) {
+                    let (map, mut put) = (copy, copy);
+                    // SAFETY: map, key and value are of `env`; the out-pointer is valid.
+                    unsafe { enif_make_map_put(env.as_c_arg(), map, key.as_c_arg(), *value, &mut put) };
+                    copy = put;
+                }
+                // SAFETY: made in `env`.
+                unsafe { Term::new(env, copy) }
+            }
         }
-        _ => term,
+    }
+}
+
+/// A copy in the same environment that is the same for all keys equal by `==`: what has no float in it, and no fun, is as it was.
+fn canonical(term: Term<'_>) -> Term<'_> {
+    let env = term.get_env();
+    let mut stack = Vec::new();
+    let mut next = term;
+    loop {
+        let mut copy = match Frame::open(next) {
+            Ok(leaf) => Some(leaf),
+            Err(frame) => {
+                stack.push(frame);
+                None
+            }
+        };
+        // Downwards to the next part that is not copied, or up as far as all parts are.
+        next = loop {
+            let Some(mut frame) = stack.pop() else { return copy.unwrap_or(term) };
+            frame.copies.extend(copy.take().map(|copy| copy.as_c_arg()));
+            match frame.parts.get(frame.copies.len()).copied() {
+                Some(part) => {
+                    stack.push(frame);
+                    break part;
+                }
+                None => copy = Some(frame.close(env)),
+            }
+        };
     }
 }
 
