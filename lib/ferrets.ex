@@ -252,7 +252,7 @@ defmodule Ferrets do
   @spec foldl((tuple, acc -> acc), acc, table) :: acc when acc: term
   defdelegate foldl(fun, acc, table), to: :ferrets
 
-  @doc "Folds over the records of this node, from the last to the first. Copies the whole table first."
+  @doc "Folds over the records of this node, from the last to the first in an `:ordered_set`."
   @spec foldr((tuple, acc -> acc), acc, table) :: acc when acc: term
   defdelegate foldr(fun, acc, table), to: :ferrets
 

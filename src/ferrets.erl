@@ -227,7 +227,7 @@ dump(Tab) ->
 foldl(Fun, Acc, Tab) ->
     ferrets_walk:foldl(Fun, Acc, Tab).
 
-%% From the last record to the first. Copies the whole table first.
+%% From the last record to the first, in an `ordered_set'; in no order otherwise.
 -spec foldr(fun((tuple(), Acc) -> Acc), Acc, table()) -> Acc.
 foldr(Fun, Acc, Tab) ->
     ferrets_walk:foldr(Fun, Acc, Tab).

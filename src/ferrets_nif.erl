@@ -8,7 +8,7 @@
 
 -export([abi/0]).
 -export([create/4, close/1, status/1]).
--export([lookup/2, lookup_element/3, lookup_element/4, member/2, size/1, first/1, last/1, next/2, prev/2, scan/2]).
+-export([lookup/2, lookup_element/3, lookup_element/4, member/2, size/1, first/1, last/1, next/2, prev/2, scan/2, scan_back/2]).
 -export([check/3, insert/3, insert_many/3, delete/3, delete_many/3, delete_objects/3, ask/4]).
 -export([local_insert/2, local_delete/2, local_delete_objects/2, local_delete_owned/3]).
 -export([peer_up/2, peer_down/2, message/4, work/1, flush/1, barrier/2, tick/1]).
@@ -122,6 +122,10 @@ prev(_Tab, _Key) -> not_loaded().
 %% A slice of a walk over all records, in the table's order, and where to go on.
 -spec scan(atom(), position()) -> {[tuple()], position() | done}.
 scan(_Tab, _Position) -> not_loaded().
+
+%% The same from the end, in a table that has an order; its positions are for this call only.
+-spec scan_back(atom(), position()) -> {[tuple()], position() | done}.
+scan_back(_Tab, _Position) -> not_loaded().
 
 %% ---------------------------------------------------------------- writes by local callers
 

@@ -7,6 +7,8 @@
 
 -export([to_list/1, foldl/3, foldr/3, each_slice/2]).
 
+-type scan() :: fun((ferrets_nif:position()) -> {[tuple()], ferrets_nif:position() | done}).
+
 -spec to_list(atom()) -> [tuple()].
 to_list(Tab) ->
     gather(ferrets_nif:scan(Tab, start), Tab).
@@ -17,13 +19,19 @@ gather({Records, Position}, Tab) -> Records ++ gather(ferrets_nif:scan(Tab, Posi
 
 -spec foldl(fun((tuple(), Acc) -> Acc), Acc, atom()) -> Acc.
 foldl(Fun, Acc, Tab) ->
-    foldl(Fun, Acc, Tab, ferrets_nif:scan(Tab, start)).
+    fold(Fun, Acc, fun(Position) -> ferrets_nif:scan(Tab, Position) end, start).
 
--spec foldl(fun((tuple(), Acc) -> Acc), Acc, atom(), {[tuple()], ferrets_nif:position() | done}) -> Acc.
-foldl(Fun, Acc, _Tab, {Records, done}) ->
-    lists:foldl(Fun, Acc, Records);
-foldl(Fun, Acc, Tab, {Records, Position}) ->
-    foldl(Fun, lists:foldl(Fun, Acc, Records), Tab, ferrets_nif:scan(Tab, Position)).
+%% From the last record to the first, if the table has an order.
+-spec foldr(fun((tuple(), Acc) -> Acc), Acc, atom()) -> Acc.
+foldr(Fun, Acc, Tab) ->
+    fold(Fun, Acc, fun(Position) -> ferrets_nif:scan_back(Tab, Position) end, start).
+
+-spec fold(fun((tuple(), Acc) -> Acc), Acc, scan(), ferrets_nif:position()) -> Acc.
+fold(Fun, Acc, Scan, Position) ->
+    case Scan(Position) of
+        {Records, done} -> lists:foldl(Fun, Acc, Records);
+        {Records, Next} -> fold(Fun, lists:foldl(Fun, Acc, Records), Scan, Next)
+    end.
 
 %% Shows the records a list at a time.
 -spec each_slice(fun(([tuple()]) -> term()), atom()) -> ok.
@@ -37,8 +45,3 @@ each_slice(Fun, _Tab, {Records, done}) ->
 each_slice(Fun, Tab, {Records, Position}) ->
     _ = Fun(Records),
     each_slice(Fun, Tab, ferrets_nif:scan(Tab, Position)).
-
-%% Holds the whole table in the caller's heap, since slices come from the front only.
--spec foldr(fun((tuple(), Acc) -> Acc), Acc, atom()) -> Acc.
-foldr(Fun, Acc, Tab) ->
-    lists:foldr(Fun, Acc, to_list(Tab)).

@@ -58,8 +58,7 @@ a_table_of_many_pages_holds_what_ets_holds(Config) ->
 no_call_takes_a_missing_table_for_an_empty_one(Config) ->
     check(prop_ets:is_missed(), 0.01, Config).
 
-%% FAILS: found by `any_calls_...', and reduced. A key without a float is hashed as a whole, but of one that has a float only
-%% what is at most 200 deep (`DEPTH_MAX' in `beam/hash.rs'): equal keys that differ further down have two hashes.
+%% Found by `any_calls_...', and reduced: a key with a float was hashed by its first 200 levels only, its twin by all.
 equal_keys_are_one_however_deep_they_differ(_Config) ->
     {ok, Server} = ferrets:start(?FUNCTION_NAME, #{type => ordered_set}),
     Nest = fun(Depth, Term) -> lists:foldl(fun(_, Inner) -> {Inner} end, Term, lists:seq(1, Depth)) end,

@@ -1,4 +1,4 @@
-//! Reads, called by any process: `lookup, lookup_element, member, size, first, last, next, prev, scan`.
+//! Reads, called by any process: `lookup, lookup_element, member, size, first, last, next, prev, scan, scan_back`.
 
 use std::cell::RefCell;
 
@@ -155,10 +155,18 @@ fn next_by_hash<'a>(env: Env<'a>, table: &'static Table, id: TableId, key: Term<
 }
 
 fn scan<'a>(env: Env<'a>, [name, position]: [Term<'a>; 2]) -> Answer<'a> {
+    scan_on(env, name, position, Direction::Up)
+}
+
+fn scan_back<'a>(env: Env<'a>, [name, position]: [Term<'a>; 2]) -> Answer<'a> {
+    scan_on(env, name, position, Direction::Down)
+}
+
+fn scan_on<'a>(env: Env<'a>, name: Term<'a>, position: Term<'a>, direction: Direction) -> Answer<'a> {
     let (table, id) = table(name)?;
     let slice = Slice::begin(env);
     let (records, next) = if id.is_ordered() {
-        scan_by_key(env, table, id, position, &slice)?
+        scan_by_key(env, (table, id), direction, position, &slice)?
     } else {
         scan_by_hash(env, table, id, position, &slice)?
     };
@@ -168,8 +176,8 @@ fn scan<'a>(env: Env<'a>, [name, position]: [Term<'a>; 2]) -> Answer<'a> {
 /// A position in the order of keys is `{Key}`, the key shown last.
 fn scan_by_key<'a>(
     env: Env<'a>,
-    table: &'static Table,
-    id: TableId,
+    (table, id): (&Table, TableId),
+    direction: Direction,
     position: Term<'a>,
     slice: &Slice<'a>,
 ) -> Result<(Vec<Term<'a>>, Term<'a>), BadArg> {
@@ -180,7 +188,7 @@ fn scan_by_key<'a>(
     };
     let mut records = Vec::new();
     let mut next = position;
-    let is_done = walk::by_key(table, id, Direction::Up, beyond, |record| {
+    let is_done = walk::by_key(table, id, direction, beyond, |record| {
         let record = record.in_env(env);
         records.push(record);
         next = element(record, id.keypos()).unwrap_or(record);
@@ -235,3 +243,4 @@ nif!("last", 1, last);
 nif!("next", 2, next);
 nif!("prev", 2, prev);
 nif!("scan", 2, scan);
+nif!("scan_back", 2, scan_back);
