@@ -8,13 +8,15 @@ ifndef MAKE_TERMOUT
 export TERM := dumb
 endif
 
-.PHONY: help build demo test memcheck check setup clean
+.PHONY: help build demo test memcheck check bench setup clean
 
 help:
 	@echo 'make demo      three real nodes share a table: joined, killed, cut apart, healed (about a minute)'
 	@echo 'make test      all tests: Rust, Common Test on real nodes, ExUnit, projects that depend on Ferrets, memcheck'
 	@echo "make memcheck  of these, the library's suites under AddressSanitizer"
 	@echo 'make check     the linters: formatting, clippy, rustdoc, compiler warnings, xref, dialyzer'
+	@echo 'make bench     speed and memory beside ets and mnesia: the whole table takes long, QUICK=1 two minutes,'
+	@echo '               ONLY="groups or rows" a part of it; CETS_EBIN=folder measures cets as well'
 	@echo 'make build     the native library and the Erlang and Elixir code'
 	@echo 'make clean     removes what the others made'
 
@@ -33,6 +35,13 @@ memcheck: setup
 
 check: setup
 	@.ci/check
+
+# The variables come from the command line or the environment.
+bench: export QUICK := $(QUICK)
+bench: export ONLY := $(ONLY)
+bench: export CETS_EBIN := $(CETS_EBIN)
+bench: setup
+	@bench/run
 
 setup:
 	@.ci/setup
