@@ -12,6 +12,9 @@ use crate::replica::{Progress, Replica};
 use crate::store::Store;
 use crate::wire::{Head, Nonce};
 
+/// So many entries are looked at by a sweep in the time that it takes to merge one.
+const SWEPT_PER_UNIT: usize = 128;
+
 impl<W> Replica<W> {
     /// Sends what callers have written and asked, unless a batch is in flight: then its acknowledgement will. To be called
     /// when [`crate::replica::Written::Logged`] or [`crate::leader::Asked::Logged`] asks for it. [`Progress::More`]: go on
@@ -111,7 +114,7 @@ impl<W> Replica<W> {
                 Err(_) => self.abandon(incoming.peer, DownReason::Malformed, effects),
             }
         }
-        if self.sweep_owned(store, budget) == Progress::More {
+        if self.sweep_owned(store, budget.saturating_mul(SWEPT_PER_UNIT)) == Progress::More {
             return Progress::More;
         }
         self.serve(store, now, budget, effects)

@@ -13,13 +13,16 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use crate::page::PageNumber;
 use crate::places::Place;
 use crate::pool::{AtomicRef, Pool, Stock};
-use crate::subtable::{top_bits, Reading, Subtable};
+use crate::subtable::{top_bits, Reading, Subtable, Writing};
 use crate::table::TableId;
 
 /// A directory is at most this many times longer than there are sub-tables: keys that share a hash split no further.
 const SPARSENESS_MAX: usize = 16;
 
 const BITS_MAX: u32 = 24;
+
+/// So many places ahead, memory is asked for that will be needed.
+const AHEAD: usize = 8;
 
 /// With a shorter directory, some ten thousand entries, all is in the processor's cache.
 const WARM_BITS: u32 = 5;
@@ -60,6 +63,13 @@ impl Directory {
         let depth = self.depths[top_bits(hash, self.bits) as usize].load(Ordering::Relaxed);
         subtable.prefetch(u32::from(depth), hash);
         Some(subtable)
+    }
+
+    /// Asks for the memory in which a place is, and its sub-table's lock.
+    fn anticipate(&self, hash: u32) {
+        if let Some(subtable) = self.find(hash) {
+            subtable.prefetch_head();
+        }
     }
 
     #[inline]
@@ -322,6 +332,26 @@ impl Index {
         while self.split(owner, hash, &mut growth) {}
         self.subtable(hash).write().insert(place);
         growth
+    }
+
+    /// Takes out the places of many slots, which are in the order of their hashes.
+    pub fn remove_all(&self, entries: impl Iterator<Item = (u32, PageNumber, u8)> + Clone) {
+        let Some(directory) = self.directory.get() else { return };
+        let mut ahead = entries.clone().skip(AHEAD);
+        entries.clone().take(AHEAD).for_each(|(hash, _, _)| directory.anticipate(hash));
+        let mut present: Option<(&Subtable, Writing<'_>)> = None;
+        for (hash, page, slot) in entries {
+            ahead.next().into_iter().for_each(|(hash, _, _)| directory.anticipate(hash));
+            let Some(subtable) = directory.get(hash) else { continue };
+            if present.as_ref().is_none_or(|(locked, _)| !std::ptr::eq(*locked, subtable)) {
+                // The one before is unlocked first.
+                drop(present.take());
+                present = Some((subtable, subtable.write()));
+            }
+            if let Some((_, writing)) = &mut present {
+                writing.remove(Place::new(hash, page, slot, 0));
+            }
+        }
     }
 
     /// Takes out the place of a slot.

@@ -26,7 +26,7 @@ const DELETES_MAX: usize = 16;
 const INSERTS_MAX: usize = 256;
 
 /// Entries that a search for owned records looks at under one taking of the lock.
-const SWEEP_ENTRIES: usize = 64;
+const SWEEP_ENTRIES: usize = 4096;
 
 /// A batch ends early once it has so many words.
 const BATCH_WORDS: u64 = 16 * 1024;

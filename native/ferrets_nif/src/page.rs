@@ -51,17 +51,24 @@ impl PageNumber {
     /// A page nobody uses, opened for `owner`.
     pub fn take(owner: TableId) -> Self {
         let number = PageNumber(PAGES.take());
-        *number.page().write() = Body { owner, ..Body::default() };
+        number.page().write().owner = owner;
         number
     }
 
     /// Empties a page and gives it back. What hung in it is returned, to be freed wherever it does not matter.
-    pub fn give(self, mut body: RwLockWriteGuard<'_, Body>) -> Body {
-        let contents = std::mem::take(&mut *body);
+    pub fn give(self, mut body: RwLockWriteGuard<'_, Body>) -> Contents {
+        let contents = body.clear();
         drop(body);
         PAGES.give(self.0);
         contents
     }
+}
+
+/// What hangs in a page besides its shell.
+pub struct Contents {
+    /// The entries' terms.
+    _arena: Arena,
+    _order: Vec<u8>,
 }
 
 /// The shell of a page.
@@ -184,6 +191,19 @@ pub struct Move {
 }
 
 impl Body {
+    /// Makes the page nobody's, without entries. Meta-data stay, as they mean nothing without an entry.
+    pub fn clear(&mut self) -> Contents {
+        let contents = Contents { _arena: std::mem::take(&mut self.arena), _order: std::mem::take(&mut self.order) };
+        for slot in self.used.iter() {
+            self.terms[usize::from(slot)] = Stored::none();
+        }
+        (self.owner, self.len, self.records) = (TableId::NOBODY, 0, 0);
+        (self.live_words, self.garbage_words) = (0, 0);
+        (self.before, self.after, self.listed) = (None, None, false);
+        (self.used, self.tombstones, self.objects) = (Bits::default(), Bits::default(), Bits::default());
+        contents
+    }
+
     /// The table that the page belongs to.
     #[inline]
     pub fn owner(&self) -> TableId {
@@ -282,6 +302,11 @@ impl Body {
         self.objects.set(slot, kind == Kind::ObjectTombstone);
     }
 
+    /// The used slots, in their own order.
+    pub fn used_slots(&self) -> impl Iterator<Item = u8> + '_ {
+        self.used.iter()
+    }
+
     /// The used slots, in the order of keys if the table is ordered.
     pub fn slots(&self) -> Vec<u8> {
         if self.owner.is_ordered() {
@@ -370,16 +395,19 @@ impl Body {
         self.garbage_words = total.saturating_sub(self.live_words);
     }
 
-    /// Takes an entry out.
+    /// Takes entries out.
     ///
     /// # Panics
-    /// If the slot is not used.
-    pub fn remove(&mut self, slot: u8) {
-        let words = u64::from(self.metas[usize::from(slot)].words);
-        self.vacate(slot);
-        self.live_words -= words;
-        self.garbage_words += words;
-        self.order.retain(|&other| other != slot);
+    /// If a slot is not used.
+    pub fn remove(&mut self, slots: impl Iterator<Item = u8>) {
+        for slot in slots {
+            let words = u64::from(self.metas[usize::from(slot)].words);
+            self.vacate(slot);
+            self.live_words -= words;
+            self.garbage_words += words;
+        }
+        let used = self.used;
+        self.order.retain(|&slot| used.has(slot));
     }
 
     fn vacate(&mut self, slot: u8) {

@@ -82,6 +82,12 @@ impl Subtable {
         prefetch((&raw const self.slots).cast(), Slots::offset(depth, hash));
     }
 
+    /// Asks for the cache line in which the lock is.
+    #[inline]
+    pub fn prefetch_head(&self) {
+        prefetch(std::ptr::from_ref(self).cast(), 0);
+    }
+
     #[inline]
     fn covers(&self, owner: TableId, hash: u32) -> bool {
         self.owner.load(Ordering::Relaxed) == owner.to_bits()

@@ -1,6 +1,6 @@
 //! The writer: the only one that changes a table's pages, index, order and figures, and keeps them in step.
 //!
-//! [`item`] is what is to be stored, [`ordered`], [`unordered`] and [`bag`] say where.
+//! [`item`] is what is to be stored, [`ordered`], [`unordered`] and [`bag`] say where; [`sweep`] drops what certain servers wrote.
 //!
 //! There is one writer per table, and it is used under the engine's lock. What a reader may rely on: an entry is
 //! changed in its page and flagged in the index before the page's lock is released; an entry that moves is in its new
@@ -10,16 +10,17 @@
 mod bag;
 mod item;
 mod ordered;
+mod sweep;
 mod unordered;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use ferrets_core::store::{Change, Entry, Flow, KeyHash, Kind, Malformed, Stamp, Store, Verdict};
 use ferrets_core::version::{Origin, Version};
 use parking_lot::RwLockWriteGuard;
 use rustler::Term;
 
-use crate::beam::arena::Arena;
+use crate::beam::arena::{Arena, Stored};
 use crate::beam::term::{encode, is_identical};
 use crate::index::Which;
 use crate::page::{Body, Meta, Move, PageNumber};
@@ -28,6 +29,8 @@ use crate::reaper;
 use crate::table::{Table, TableId};
 
 pub use item::Item;
+
+use sweep::Sweep;
 
 /// A page with fewer entries than this, and few words, is joined with a neighbour.
 const SLOTS_MIN: usize = 48;
@@ -39,7 +42,8 @@ const JOINED_MAX: usize = 192;
 pub struct Writer {
     table: &'static Table,
     id: TableId,
-    pages: HashSet<u32>,
+    /// A tree, since a hash table of many pages would take long to grow.
+    pages: BTreeSet<u32>,
     /// Where payloads of peers are decoded.
     scratch: Arena,
     /// Places found in the index, kept for its memory only.
@@ -50,8 +54,7 @@ pub struct Writer {
     is_ascending: bool,
     /// Not `ordered_set`: other pages with unused slots.
     roomy: Vec<PageNumber>,
-    /// Pages that the present search for owned records has not looked at.
-    unswept: Vec<PageNumber>,
+    sweep: Sweep,
 }
 
 type Guard = RwLockWriteGuard<'static, Body>;
@@ -89,13 +92,13 @@ impl Writer {
         Writer {
             table,
             id,
-            pages: HashSet::from([tail.0]),
+            pages: BTreeSet::from([tail.0]),
             scratch: Arena::new(),
             found: Vec::new(),
             tail,
             is_ascending: true,
             roomy: Vec::new(),
-            unswept: Vec::new(),
+            sweep: Sweep::default(),
         }
     }
 
@@ -144,13 +147,11 @@ impl Writer {
     }
 
     fn drop_page(&mut self, number: PageNumber, mut body: Guard) {
-        let before = Snapshot::of(&body);
-        let contents = std::mem::take(&mut *body);
-        self.account(before, &body);
-        self.table.figures.overhead_bytes.add(-(Body::default().overhead_words() as i64 * 8));
+        let contents = self.edit(&mut body, Body::clear);
+        self.table.figures.overhead_bytes.add(-(body.overhead_words() as i64 * 8));
         self.table.figures.pages.add(-1);
         self.pages.remove(&number.0);
-        number.give(body);
+        drop(number.give(body));
         reaper::retire(Box::new(contents));
     }
 
@@ -253,17 +254,33 @@ impl Writer {
 
     /// Removes entries of a page, given by slot and hash, without a trace.
     fn remove(&mut self, number: PageNumber, mut body: Guard, entries: &[(u8, u32)]) {
-        // The least key outlives its slot here if no other is left, to find the page's fence by.
         let mut arena = Arena::new();
-        let is_last = self.id.is_ordered() && body.len() == entries.len();
-        let least = body.at(0).and_then(|slot| body.key(slot));
-        let least = least.filter(|_| is_last).map(|key| arena.adopt(key));
-        self.edit(&mut body, |body| entries.iter().for_each(|(slot, _)| body.remove(*slot)));
+        let emptied = self.vacate(&mut body, entries.iter().map(|(slot, _)| *slot), entries.len(), &mut arena);
         entries.iter().for_each(|(slot, hash)| self.table.index.remove(*hash, number, *slot));
+        // SAFETY: `vacate` has just put the key into this arena.
+        self.shrink(number, body, emptied.map(|key| unsafe { arena.view(key) }));
+    }
+
+    /// Takes so many entries out of a page, but not out of the index. Of a page in the order of keys that has no other entry,
+    /// the least key is put into the arena, to find the page's fence by.
+    fn vacate(
+        &self,
+        body: &mut Body,
+        slots: impl Iterator<Item = u8>,
+        count: usize,
+        arena: &mut Arena,
+    ) -> Option<Stored> {
+        let is_last = self.id.is_ordered() && body.len() == count;
+        let least = body.at(0).filter(|_| is_last).and_then(|slot| body.key(slot)).map(|key| arena.adopt(key));
+        self.edit(body, |body| body.remove(slots));
+        least
+    }
+
+    /// What is to be done with a page after entries have gone; with the key that was its least, if all have.
+    fn shrink(&mut self, number: PageNumber, mut body: Guard, emptied: Option<Term<'_>>) {
         self.compact_if_due(&mut body);
-        match least {
-            // SAFETY: `adopt` has just put the key into this arena.
-            Some(key) => self.unlink(number, body, unsafe { arena.view(key) }),
+        match emptied {
+            Some(least) => self.unlink(number, body, least),
             None if self.id.is_ordered() => self.join(number, body),
             None => self.tidy(number, body),
         }
@@ -277,9 +294,7 @@ impl Writer {
 
     /// Moves entries behind those of another page.
     fn transfer(&mut self, slots: &[u8], from: (PageNumber, &mut Body), into: (PageNumber, &mut Body)) {
-        if !self.unswept.is_empty() {
-            self.unswept.push(into.0);
-        }
+        self.sweep.again(into.0);
         let moves = self.edit(into.1, |into| self.edit(from.1, |from| from.transfer(slots, into)));
         self.relocate(&moves, from.0, into.0);
     }
@@ -391,29 +406,9 @@ impl Store for Writer {
         dropped: &mut dyn FnMut(KeyHash, Stamp),
     ) -> bool {
         if from_start {
-            self.unswept = self.pages.iter().copied().map(PageNumber).collect();
+            self.sweep = Sweep::begin();
         }
-        let mut left = budget;
-        while let Some(number) = self.unswept.pop() {
-            if self.pages.contains(&number.0) {
-                let body = number.page().write();
-                left = left.saturating_sub(body.len());
-                let owned = body.slots().into_iter().filter_map(|slot| {
-                    let stamp = body.stamp(slot)?;
-                    let hash = body.meta(slot)?.hash;
-                    let is_dropped = stamp.kind == Kind::Record && is_owned(stamp.version.origin);
-                    is_dropped.then(|| dropped(hash, stamp)).map(|()| (slot, hash))
-                });
-                let owned: Vec<(u8, u32)> = owned.collect();
-                if !owned.is_empty() {
-                    self.remove(number, body, &owned);
-                }
-            }
-            if left == 0 {
-                break;
-            }
-        }
-        !self.unswept.is_empty()
+        self.sweep_on(is_owned, budget, dropped)
     }
 
     fn forget(&mut self, hash: KeyHash, version: Version) -> bool {
