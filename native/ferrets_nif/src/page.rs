@@ -109,7 +109,10 @@ impl Page {
 }
 
 /// What is known of an entry besides its term.
+///
+/// Packed, since there is one for each slot, and a fifth of them would be nothing.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C, packed(4))]
 pub struct Meta {
     hlc: u64,
     origin: u32,

@@ -13,7 +13,7 @@ use super::{Guard, Item, Writer, JOINED_MAX, SLOTS_MIN};
 /// the same time, and their divisions would hold up the writer: so each has a bound of its own.
 fn crowd(number: PageNumber) -> usize {
     let lot = number.0.wrapping_mul(0x9E37_79B1) >> 16;
-    SLOTS_MAX - lot as usize % (SLOTS_MAX / 4)
+    SLOTS_MAX - lot as usize % (SLOTS_MAX / 8)
 }
 
 impl Writer {
