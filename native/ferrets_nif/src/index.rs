@@ -334,7 +334,7 @@ impl Index {
         growth
     }
 
-    /// Takes out the places of many slots, which are in the order of their hashes.
+    /// Takes out the places of many slots, best in about the order of their hashes.
     pub fn remove_all(&self, entries: impl Iterator<Item = (u32, PageNumber, u8)> + Clone) {
         let Some(directory) = self.directory.get() else { return };
         let mut ahead = entries.clone().skip(AHEAD);

@@ -26,6 +26,12 @@ pub const SLOTS_MAX: usize = 256;
 /// How many words of entries a page takes, unless it has only one: copying so much takes less than 200 us.
 pub const WORDS_MAX: u64 = 32 * 1024;
 
+/// So many steps ahead, a search in the order of keys asks for memory.
+const ANTICIPATED: usize = 3;
+
+/// So many inserts, each right behind the one before, are a run.
+const RUN_MIN: u8 = 8;
+
 /// Garbage below this is not worth a compaction.
 const GARBAGE_MIN: u64 = 512;
 
@@ -154,6 +160,8 @@ pub struct Body {
     pub after: Option<PageNumber>,
     /// Whether the writer remembers that the page has room.
     pub listed: bool,
+    /// The position behind the last insert, and how many came each right behind the one before.
+    run: (u16, u8),
     /// In the shell itself, so that a reader finds it without another step.
     terms: [Stored; SLOTS_MAX],
     /// Likewise, for the writer.
@@ -176,6 +184,7 @@ impl Default for Body {
             before: None,
             after: None,
             listed: false,
+            run: (0, 0),
             terms: [Stored::none(); SLOTS_MAX],
             metas: [Meta::default(); SLOTS_MAX],
         }
@@ -202,7 +211,7 @@ impl Body {
         }
         (self.owner, self.len, self.records) = (TableId::NOBODY, 0, 0);
         (self.live_words, self.garbage_words) = (0, 0);
-        (self.before, self.after, self.listed) = (None, None, false);
+        (self.before, self.after, self.listed, self.run) = (None, None, false, (0, 0));
         (self.used, self.tombstones, self.objects) = (Bits::default(), Bits::default(), Bits::default());
         contents
     }
@@ -327,10 +336,48 @@ impl Body {
 
     /// The position of a key in the order: `Ok` if it is there, else where it would go.
     pub fn search(&self, key: Term<'_>) -> Result<usize, usize> {
-        self.order.binary_search_by(|&slot| match self.key(slot) {
-            Some(other) => compare(other, key),
-            None => std::cmp::Ordering::Less,
-        })
+        let (mut low, mut high) = (0, self.order.len());
+        let mut steps = 0;
+        while low < high {
+            if steps % ANTICIPATED == 0 && high - low > ANTICIPATED {
+                self.anticipate(low, high, ANTICIPATED);
+            }
+            steps += 1;
+            let middle = low + (high - low) / 2;
+            match self.order.get(middle).and_then(|&slot| self.key(slot)).map(|other| compare(other, key)) {
+                Some(std::cmp::Ordering::Greater) => high = middle,
+                Some(std::cmp::Ordering::Equal) => return Ok(middle),
+                Some(std::cmp::Ordering::Less) | None => low = middle + 1,
+            }
+        }
+        Err(low)
+    }
+
+    /// Asks for the entries at which the next so many steps of a search may look: their memory is then waited for at once, and
+    /// not step by step.
+    fn anticipate(&self, low: usize, high: usize, steps: usize) {
+        if low >= high || steps == 0 {
+            return;
+        }
+        let middle = low + (high - low) / 2;
+        if let Some(&slot) = self.order.get(middle) {
+            self.terms[usize::from(slot)].prefetch_key();
+        }
+        self.anticipate(low, middle, steps - 1);
+        self.anticipate(middle + 1, high, steps - 1);
+    }
+
+    /// Takes note of where an entry is about to be inserted. Returns whether it is one of a run of ascending keys.
+    pub fn note_insert(&mut self, position: usize) -> bool {
+        let (expected, length) = self.run;
+        let length = if usize::from(expected) == position { length.saturating_add(1) } else { 0 };
+        self.run = (position as u16 + 1, length);
+        length >= RUN_MIN
+    }
+
+    /// The next of a run of another page's come here, from the beginning on.
+    pub fn continue_run(&mut self, of: &Body) {
+        self.run = (1, of.run.1);
     }
 
     /// Whether an entry of so many words can be added.
@@ -403,14 +450,22 @@ impl Body {
     /// # Panics
     /// If a slot is not used.
     pub fn remove(&mut self, slots: impl Iterator<Item = u8>) {
+        let mut gone = Bits::default();
         for slot in slots {
-            let words = u64::from(self.metas[usize::from(slot)].words);
-            self.vacate(slot);
+            let index = usize::from(slot);
+            let words = u64::from(self.metas[index].words);
             self.live_words -= words;
             self.garbage_words += words;
+            self.terms[index] = Stored::none();
+            gone.set(slot, true);
         }
-        let used = self.used;
-        self.order.retain(|&slot| used.has(slot));
+        assert!(gone.without(&self.used).is_empty(), "only entries can be removed");
+        self.len -= gone.count();
+        self.records -= gone.without(&self.tombstones).count();
+        for bits in [&mut self.used, &mut self.tombstones, &mut self.objects] {
+            *bits = bits.without(&gone);
+        }
+        self.order.retain(|&slot| !gone.has(slot));
     }
 
     fn vacate(&mut self, slot: u8) {
@@ -502,6 +557,28 @@ impl Bits {
 
     /// The slots in the set, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u8> + '_ {
-        (0..=u8::MAX).filter(|&slot| self.has(slot))
+        self.0.iter().enumerate().flat_map(|(word, &bits)| {
+            let mut left = bits;
+            std::iter::from_fn(move || {
+                let lowest = left.trailing_zeros();
+                left &= left.wrapping_sub(1);
+                (lowest < 64).then_some((word * 64) as u8 + lowest as u8)
+            })
+        })
+    }
+
+    /// Those that are not in another set.
+    fn without(self, other: &Bits) -> Self {
+        let mut left = self;
+        left.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word &= !other);
+        left
+    }
+
+    fn count(&self) -> u16 {
+        self.0.iter().map(|word| word.count_ones() as u16).sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0 == [0; 4]
     }
 }

@@ -38,14 +38,18 @@ const SLOTS_MIN: usize = 48;
 /// Pages are joined if the sum of their entries is not above this: not so full that the next insert divides it.
 const JOINED_MAX: usize = 192;
 
+/// So many bytes are decoded before their terms are let go: one by one would take longer.
+const SCRATCH_MAX: usize = 16 * 1024;
+
 /// The right to change a table. Dropping it takes the table's contents apart.
 pub struct Writer {
     table: &'static Table,
     id: TableId,
     /// A tree, since a hash table of many pages would take long to grow.
     pages: BTreeSet<u32>,
-    /// Where payloads of peers are decoded.
+    /// Where payloads of peers are decoded, and how many bytes have been since it was cleared.
     scratch: Arena,
+    scratched: usize,
     /// Places found in the index, kept for its memory only.
     found: Vec<Place>,
     /// `ordered_set`: the last page. Else: the page that is being filled.
@@ -94,6 +98,7 @@ impl Writer {
             id,
             pages: BTreeSet::from([tail.0]),
             scratch: Arena::new(),
+            scratched: 0,
             found: Vec::new(),
             tail,
             is_ascending: true,
@@ -191,10 +196,14 @@ impl Writer {
     ) -> Result<R, Malformed> {
         let mut scratch = std::mem::take(&mut self.scratch);
         let result = scratch.decode(payload).ok_or(Malformed).and_then(|stored| {
-            // SAFETY: `decode` has just put the term into this arena, which is cleared further down.
+            // SAFETY: `decode` has just put the term into this arena, which is not cleared before the last use of the term.
             show(self, unsafe { scratch.view(stored) })
         });
-        scratch.clear();
+        self.scratched += payload.len();
+        if self.scratched >= SCRATCH_MAX {
+            scratch.clear();
+            self.scratched = 0;
+        }
         self.scratch = scratch;
         result
     }

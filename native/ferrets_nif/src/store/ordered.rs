@@ -23,15 +23,17 @@ impl Writer {
         let is_last = position == len && len > 0;
         let is_first = position == 0 && body.before.is_none();
         let has_room = body.has_room(item.words());
+        let in_run = body.note_insert(position);
         if is_last && !has_room {
-            return self.insert_after(number, body, kind, item, meta);
+            return self.insert_after(number, body, in_run, kind, item, meta);
         } else if is_first && !has_room {
             return self.insert_before_all(number, body, kind, item, meta);
         } else if len == SLOTS_MAX || (len >= crowd(number) && !is_last && !is_first) {
-            let middle = body.middle();
-            let (other, upper) = self.divide(number, &mut body, middle);
-            if position > middle {
-                (number, body, position) = (other, upper, position - middle);
+            // In a run the page stays full up to here, and the next of the run find room behind.
+            let at = if in_run && (1..len).contains(&position) { position } else { body.middle() };
+            let (other, upper) = self.divide(number, &mut body, at);
+            if position > at {
+                (number, body, position) = (other, upper, position - at);
             }
         }
         self.insert_at(number, &mut body, kind, item, meta, position);
@@ -60,9 +62,18 @@ impl Writer {
     }
 
     /// Inserts what is greater than all in a full page: at the beginning of the next page, or on a new one between. So
-    /// keys that come in ascending or descending order fill their pages.
-    fn insert_after(&mut self, number: PageNumber, mut body: Guard, kind: Kind, item: Item<'_>, meta: Meta) {
-        if let Some(next) = body.after {
+    /// keys that come in ascending or descending order fill their pages; in a run of ascending keys, before others, the next
+    /// page is left alone.
+    fn insert_after(
+        &mut self,
+        number: PageNumber,
+        mut body: Guard,
+        in_run: bool,
+        kind: Kind,
+        item: Item<'_>,
+        meta: Meta,
+    ) {
+        if let Some(next) = body.after.filter(|_| !in_run) {
             let mut following = next.page().write();
             if following.has_room(item.words()) {
                 if let Some(least) = following.at(0).and_then(|slot| following.key(slot)) {
@@ -77,6 +88,7 @@ impl Writer {
         let change = self.table.order.change();
         self.table.order.insert(item.key_term(), fresh);
         drop(change);
+        into.continue_run(&body);
         self.insert_at(fresh, &mut into, kind, item, meta, 0);
     }
 

@@ -42,8 +42,8 @@ struct Losses {
     arena: Arena,
 }
 
-/// An entry that was, by the order of hashes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// An entry that was.
+#[derive(Clone, Copy, Default)]
 struct Gone {
     hash: u32,
     page: u32,
@@ -72,7 +72,7 @@ impl Writer {
             }
         }
         let Losses { mut gone, mut pages, arena } = losses;
-        gone.sort_unstable();
+        sort(&mut gone);
         self.table.index.remove_all(gone.iter().map(|entry| (entry.hash, PageNumber(entry.page), entry.slot)));
         // Empty ones first: the others are joined with neighbours that have entries.
         pages.sort_by_key(|(_, emptied)| emptied.is_none());
@@ -126,6 +126,26 @@ impl Writer {
         self.sweep.next = None;
         None
     }
+}
+
+/// Puts entries in the order of the first bits of their hashes, which is near enough to that of the sub-tables: a counting sort.
+fn sort(gone: &mut Vec<Gone>) {
+    const BITS: u32 = 11;
+    let digit = |entry: &Gone| (entry.hash >> (KeyHash::BITS - BITS)) as usize;
+    let mut ends = [0usize; 1 << BITS];
+    gone.iter().for_each(|entry| ends[digit(entry)] += 1);
+    let mut sum = 0;
+    for end in &mut ends {
+        let count = std::mem::replace(end, sum);
+        sum += count;
+    }
+    let mut sorted = vec![Gone::default(); gone.len()];
+    for entry in gone.iter() {
+        let place = &mut ends[digit(entry)];
+        sorted[*place] = *entry;
+        *place += 1;
+    }
+    *gone = sorted;
 }
 
 /// Shows the owned records of a page. Most have the same writer as the one before, so the question is rarely asked.
