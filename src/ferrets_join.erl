@@ -13,19 +13,21 @@
 %%% Not a supervisor of links: one that goes down later comes back by another join.
 %%%
 %%% Guarantee: after `ok' all servers of both sides were linked with one another, and each pair had the same data. After
-%%% `check_could_reach_each_other_failed' nothing has changed. After any other `task_failed' some pairs may be linked;
-%%% they replicate as linked pairs do, and joining again completes the mesh.
+%%% `check_could_reach_each_other_failed' nothing has changed. If a server dies, those that are left end all linked, or the two
+%%% sides are apart as before: the leaders are linked first, and then all pairs are told to link at once, which they do whatever
+%%% becomes of the others and of the join. Only if the node that joins dies between these two, the leaders may be linked and
+%%% others not; they replicate as linked pairs do, and joining again completes the mesh.
 %%%
 %%%     1> Remote = erpc:call('b@host', erlang, whereis, [sessions]).
 %%%     2> ferrets_join:join(lock, #{table => sessions}, whereis(sessions), Remote).
 %%%     ok
 -module(ferrets_join).
 
--export([join/4]).
+-export([join/4, join/5]).
 %% Called on the members' nodes.
 -export([find_unreachable/1]).
 
--export_type([error/0, failure/0]).
+-export_type([error/0, failure/0, checkpoint/0, options/0]).
 
 -include_lib("kernel/include/logger.hrl").
 
@@ -44,6 +46,12 @@
     | {refused, atom()}
     | {join_crashed, term()}.
 
+%% Where a join has come to. `surveyed': it knows who is to be linked; `reached': every pair can reach each other;
+%% `leaders_linked'; `linked': every pair is in sync; `confirmed': on both ends. From `surveyed' on it may begin again.
+-type checkpoint() :: started | surveyed | reached | leaders_linked | linked | confirmed.
+%% The handler is called in the join's process, which waits for it. For tests.
+-type options() :: #{checkpoint_handler => fun((checkpoint()) -> term())}.
+
 %% For each server, its peers and how far the links to them are.
 -type survey() :: #{pid() => #{pid() => ferrets_peers:state()}}.
 -type pair() :: {pid(), pid()}.
@@ -55,23 +63,30 @@
 %% errors. Takes as long as the data takes to be exchanged. The work is done in a process of its own: nothing stray comes
 %% to the caller's mailbox, and a caller that dies leaves no half of a join.
 -spec join(LockKey :: term(), Info :: map(), LocalPid :: pid(), RemotePid :: pid()) -> ok | {error, error()}.
-join(_LockKey, Info, Pid, Pid) when is_map(Info), is_pid(Pid) ->
+join(LockKey, Info, LocalPid, RemotePid) ->
+    join(LockKey, Info, LocalPid, RemotePid, #{}).
+
+-spec join(LockKey :: term(), Info :: map(), LocalPid :: pid(), RemotePid :: pid(), options()) -> ok | {error, error()}.
+join(_LockKey, Info, Pid, Pid, Options) when is_map(Info), is_pid(Pid), is_map(Options) ->
     {error, join_with_the_same_pid};
-join(_LockKey, Info, LocalPid, RemotePid) when is_map(Info), is_pid(LocalPid), is_pid(RemotePid) ->
+join(_LockKey, Info, LocalPid, RemotePid, Options) when
+    is_map(Info), is_pid(LocalPid), is_pid(RemotePid), is_map(Options)
+->
     Info1 = Info#{local_pid => LocalPid, remote_pid => RemotePid, remote_node => node(RemotePid)},
-    {Joiner, Monitor} = spawn_monitor(fun() -> exit({joined, run(Info1)}) end),
+    Pass = maps:get(checkpoint_handler, Options, fun(_Checkpoint) -> ok end),
+    {Joiner, Monitor} = spawn_monitor(fun() -> exit({joined, run(Info1, Pass)}) end),
     receive
         {'DOWN', Monitor, process, Joiner, {joined, Result}} -> Result;
         {'DOWN', Monitor, process, Joiner, Reason} -> {error, {task_failed, {join_crashed, Reason}, Info1}}
     end.
 
--spec run(map()) -> ok | {error, error()}.
-run(Info) ->
+-spec run(map(), fun((checkpoint()) -> term())) -> ok | {error, error()}.
+run(Info, Pass) ->
     ?LOG_INFO(Info#{what => ferrets_join_started}),
     Start = erlang:monotonic_time(millisecond),
     Result =
         try
-            join_members(maps:with([local_pid, remote_pid], Info))
+            join_members(maps:with([local_pid, remote_pid], Info), Pass)
         catch
             throw:{failed, Failure, Evidence} ->
                 {error, {task_failed, Failure, maps:merge(Info, Evidence)}}
@@ -88,23 +103,30 @@ log_result({error, already_joined}, Info) ->
 log_result({error, {task_failed, Failure, Evidence}}, Info) ->
     ?LOG_ERROR((maps:merge(Evidence, Info))#{what => ferrets_join_failed, reason => Failure}).
 
--spec join_members(#{local_pid := pid(), remote_pid := pid()}) -> ok | {error, already_joined}.
-join_members(#{local_pid := LocalPid, remote_pid := RemotePid}) ->
+-spec join_members(#{local_pid := pid(), remote_pid := pid()}, fun((checkpoint()) -> term())) ->
+    ok | {error, already_joined}.
+join_members(#{local_pid := LocalPid, remote_pid := RemotePid}, Pass) ->
+    _ = Pass(started),
     case missing(survey([LocalPid, RemotePid])) of
         [] -> {error, already_joined};
-        Pairs -> join_pairs(Pairs, [LocalPid, RemotePid])
+        Pairs -> join_pairs(Pairs, [LocalPid, RemotePid], Pass)
     end.
 
--spec join_pairs([pair()], [pid()]) -> ok.
-join_pairs([], _Sides) ->
+-spec join_pairs([pair()], [pid()], fun((checkpoint()) -> term())) -> ok.
+join_pairs([], _Sides, _Pass) ->
     ok;
-join_pairs(Pairs, Sides) ->
+join_pairs(Pairs, Sides, Pass) ->
+    _ = Pass(surveyed),
     check_reach(Pairs),
+    _ = Pass(reached),
     link_pairs(leaders_of(Sides, Pairs)),
+    _ = Pass(leaders_linked),
     link_pairs(Pairs),
+    _ = Pass(linked),
     %% A second time from the other end, which is nearly always there already: `ok' is to mean that both know.
     link_pairs([{B, A} || {A, B} <- Pairs]),
-    join_pairs(missing(survey(Sides)), Sides).
+    _ = Pass(confirmed),
+    join_pairs(missing(survey(Sides)), Sides, Pass).
 
 %% The pair of the two sides' leaders, if it is to be linked.
 -spec leaders_of([pid()], [pair()]) -> [pair()].

@@ -22,6 +22,9 @@ all() ->
         writes_go_on_during_a_join_and_all_arrive,
         a_join_with_the_dead_fails_and_changes_nothing,
         a_server_that_dies_during_a_join_fails_it,
+        checkpoints_are_passed_in_their_order,
+        a_server_that_dies_at_any_checkpoint_leaves_no_half_of_a_join,
+        a_node_that_is_killed_at_any_checkpoint_leaves_no_half_of_a_join,
         a_pair_that_cannot_reach_each_other_fails_the_join_and_nothing_changes,
         tables_that_do_not_fit_refuse_each_other,
         a_join_leaves_nothing_in_the_callers_mailbox
@@ -216,6 +219,73 @@ a_server_that_dies_during_a_join_fails_it(Config) ->
     true = call(B, erlang, exit, [Remote, kill]),
     ?assertMatch({error, {task_failed, {server_down, killed}, #{pid := Remote}}}, Join()),
     ?assertEqual([], call(A, ferrets, other_pids, [?TAB])).
+
+-define(CHECKPOINTS, [started, surveyed, reached, leaders_linked, linked, confirmed]).
+
+checkpoints_are_passed_in_their_order(Config) ->
+    [A, B | _] = cluster(Config),
+    [Local, Remote] = start_table([A, B], ?TAB),
+    Passed = call(A, fun() ->
+        Self = self(),
+        Handler = fun(Checkpoint) -> Self ! {passed, Checkpoint} end,
+        ok = ferrets_join:join(lock, #{}, Local, Remote, #{checkpoint_handler => Handler}),
+        [receive {passed, Checkpoint} -> Checkpoint end || _ <- ?CHECKPOINTS]
+    end),
+    ?assertEqual(?CHECKPOINTS, Passed).
+
+%% Two and two servers are joined, and one of the four dies, the one that is the join's own side or any other.
+a_server_that_dies_at_any_checkpoint_leaves_no_half_of_a_join(Config) ->
+    [A, B, C, D] = Peers = cluster(Config),
+    [
+        begin
+            start_joined([A, B], ?TAB),
+            start_joined([C, D], ?TAB),
+            Pid = server(Victim, ?TAB),
+            Result = join_and_kill(A, C, ?TAB, Checkpoint, fun() -> exit(Pid, kill) end),
+            check_no_half(Result, [A, B], [C, D], Victim, ?TAB),
+            [call(Peer, ferrets, stop, [?TAB]) || Peer <- Peers, Peer =/= Victim]
+        end
+     || Checkpoint <- ?CHECKPOINTS, Victim <- Peers
+    ].
+
+a_node_that_is_killed_at_any_checkpoint_leaves_no_half_of_a_join(_Config) ->
+    [
+        begin
+            Peers = [A, B, C] = ferrets_test_cluster:start(3),
+            try
+                start_joined([A, B], ?TAB),
+                start_table([C], ?TAB),
+                Kill = "kill -KILL " ++ call(B, os, getpid, []),
+                Result = join_and_kill(A, C, ?TAB, Checkpoint, fun() -> [] = os:cmd(Kill) end),
+                check_no_half(Result, [A, B], [C], B, ?TAB)
+            after
+                ferrets_test_cluster:stop(Peers)
+            end
+        end
+     || Checkpoint <- ?CHECKPOINTS
+    ].
+
+join_and_kill(A, C, Tab, Checkpoint, Kill) ->
+    Pids = {server(A, Tab), server(C, Tab)},
+    call(A, fun() ->
+        {Local, Remote} = Pids,
+        Handler = fun(Passed) -> Passed =:= Checkpoint andalso Kill() end,
+        ferrets_join:join(lock, #{}, Local, Remote, #{checkpoint_handler => Handler})
+    end).
+
+%% Those that are left are all linked, or the two sides are apart as before; and a write goes to all that are linked.
+check_no_half(Result, Left, Right, Victim, Tab) ->
+    case Result of
+        ok -> ok;
+        {error, {task_failed, _, _}} -> ok
+    end,
+    [Left1, Right1] = [Side -- [Victim] || Side <- [Left, Right]],
+    IsApart = fun() -> is_meshed(Left1, Tab) andalso is_meshed(Right1, Tab) end,
+    wait_until(fun() -> is_meshed(Left1 ++ Right1, Tab) orelse IsApart() end),
+    [Writer | _] = Left1,
+    ok = call(Writer, ferrets, insert, [Tab, {written, afterwards}]),
+    Reached = [Writer | [Peer || Peer <- Left1 ++ Right1, lists:member(server(Peer, Tab), call(Writer, ferrets, other_pids, [Tab]))]],
+    [?assertEqual([{written, afterwards}], call(Peer, ferrets, lookup, [Tab, written])) || Peer <- Reached].
 
 a_pair_that_cannot_reach_each_other_fails_the_join_and_nothing_changes(_Config) ->
     %% `global' would cut more than we do.
