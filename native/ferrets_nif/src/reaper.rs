@@ -8,8 +8,9 @@ use crossbeam_channel::{unbounded, Sender};
 
 use crate::os::{pin_library, stay_in_background};
 
-/// With so much waiting, who retires an arena frees it himself: memory must not pile up.
-const QUEUE_MAX: usize = 4096;
+/// With so much waiting, who retires an arena frees it himself: memory must not pile up. The pages that a lost server's rows
+/// leave empty, of a table of some million records, find room.
+const QUEUE_MAX: usize = 16 * 1024;
 
 enum Job {
     Drop(Box<dyn Send>),

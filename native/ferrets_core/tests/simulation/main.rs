@@ -17,6 +17,8 @@
 //! - tombstones forgotten at once, or left out of the digest;
 //! - a leader that answers while a sync is under way, for askers with other links, or before its writes have landed;
 //! - rows of a lost server not swept, not fenced, fenced for ever, or fenced by a server that is linked with it;
+//! - in a bag, objects that the deletion of their key takes out left in the digest, or the deletion of an object not winning
+//!   over the object;
 //! - everybody asking about conflicts, and not the leader alone; a comparison that makes the other side compare, for ever.
 //!
 //! Not caught, as another rule stands in: a server that answers leader operations without being the leader (its links differ
