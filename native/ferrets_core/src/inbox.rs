@@ -3,11 +3,12 @@
 use crate::clock::Time;
 use crate::conflict::Rule;
 use crate::effect::{Effect, Peer};
+use crate::entries::{EntryReader, Mark, RawEntry};
 use crate::replica::{Progress, Replica};
 use crate::rules;
 use crate::store::{Stamp, Store, Verdict};
 use crate::version::Origin;
-use crate::wire::{Garbled, Nonce, RawEntry, Reader};
+use crate::wire::{Garbled, Nonce, Reader};
 
 /// Bytes of payload that count as one more entry of work.
 const BYTES_PER_UNIT: usize = 1024;
@@ -33,7 +34,8 @@ pub(crate) struct Incoming {
     /// What the entries' writers are called here.
     origins: Vec<Origin>,
     entries: Vec<u8>,
-    merged_bytes: usize,
+    /// Up to here they are merged.
+    merged: Mark,
     /// Some entry took effect whose writer is not linked, so that no stream brings it to the others.
     pub news: bool,
 }
@@ -48,7 +50,15 @@ impl Incoming {
     ) -> Result<Self, Garbled> {
         let mut reader = Reader::new(body);
         let origins = replica.intern_all(&reader.origins()?);
-        Ok(Incoming { peer, link, then, origins, entries: reader.rest().to_vec(), merged_bytes: 0, news: false })
+        Ok(Incoming {
+            peer,
+            link,
+            then,
+            origins,
+            entries: reader.rest().to_vec(),
+            merged: Mark::default(),
+            news: false,
+        })
     }
 
     /// Merges entries until the budget is used up or none is left. An entry that cannot be read ends it; those before it
@@ -61,10 +71,10 @@ impl Incoming {
         budget: usize,
         effects: &mut Vec<Effect<W>>,
     ) -> Result<Progress, Garbled> {
-        let mut reader = Reader::new(self.entries.get(self.merged_bytes..).unwrap_or_default());
+        let mut reader = EntryReader::resume(&self.entries, self.merged);
         let mut left = budget;
         let mut in_group = false;
-        let mut next = |reader: &mut Reader<'_>, store: &mut S| -> Result<Option<Progress>, Garbled> {
+        let mut next = |reader: &mut EntryReader<'_>, store: &mut S| -> Result<Option<Progress>, Garbled> {
             let Some(entry) = reader.entry()? else { return Ok(Some(Progress::Done)) };
             if entry.fixed.continues && !in_group {
                 store.begin_group();
@@ -76,7 +86,7 @@ impl Incoming {
                 store.end_group();
             }
             left = left.saturating_sub(1 + entry.payload.len() / BYTES_PER_UNIT);
-            let pauses = left == 0 && !in_group && !reader.rest().is_empty();
+            let pauses = left == 0 && !in_group && !reader.is_at_end();
             Ok(pauses.then_some(Progress::More))
         };
         let progress = loop {
@@ -89,7 +99,7 @@ impl Incoming {
         if in_group {
             store.end_group();
         }
-        self.merged_bytes = self.entries.len() - reader.rest().len();
+        self.merged = reader.mark();
         progress
     }
 }

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod conflict;
 pub mod digest;
 pub mod effect;
+pub mod entries;
 mod handshake;
 mod inbox;
 pub mod leader;

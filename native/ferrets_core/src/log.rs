@@ -7,9 +7,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::entries::{Entries, Fixed};
 use crate::store::Kind;
 use crate::version::Writer;
-use crate::wire::{self, Fixed};
+use crate::wire;
 
 /// A batch has room for the entries of this many writers.
 const WRITERS_MAX: usize = 1024;
@@ -45,7 +46,7 @@ pub struct Log<W> {
     batch_bytes_max: usize,
     open: Batch<W>,
     open_writers: Vec<Writer>,
-    open_entries: Vec<u8>,
+    open_entries: Entries,
     /// The last entry is to be seen together with the next, and so goes into one batch with it.
     continues: bool,
     closed: VecDeque<Batch<W>>,
@@ -61,7 +62,7 @@ impl<W> Log<W> {
             batch_bytes_max,
             open: empty_batch(1),
             open_writers: Vec::new(),
-            open_entries: Vec::new(),
+            open_entries: Entries::default(),
             continues: false,
             closed: VecDeque::new(),
             in_flight: None,
@@ -85,7 +86,7 @@ impl<W> Log<W> {
             self.open_writers.len() - 1
         });
         let fixed = Fixed { kind, continues, origin: place as u16, hlc };
-        wire::put_entry(&mut self.open_entries, fixed, |out| out.extend(payload));
+        self.open_entries.put(fixed, payload);
         self.open.entries += 1;
         self.open.number
     }
@@ -167,7 +168,7 @@ impl<W> Log<W> {
         let mut batch = std::mem::replace(&mut self.open, next);
         let mut body = Vec::with_capacity(self.open_entries.len() + 64);
         wire::put_origins(&mut body, self.open_writers.iter());
-        body.extend(&self.open_entries);
+        body.extend(self.open_entries.bytes());
         self.open_writers.clear();
         self.open_entries.clear();
         batch.body = Arc::new(body);

@@ -22,13 +22,14 @@ use std::sync::Arc;
 use crate::clock::Time;
 use crate::digest::{bucket_of, bucket_start, BucketSet, Sums, BUCKETS};
 use crate::effect::{DownReason, Effect, Peer};
+use crate::entries::{Entries, EntryReader, Fixed, Mark};
 use crate::handshake::send;
 use crate::inbox::Then;
 use crate::link::{LinkState, Silence};
 use crate::replica::{Limits, Progress, Replica};
 use crate::store::{Entry, Flow, KeyHash, Kind, Stamp, Store};
 use crate::version::{Origin, Origins, Version};
-use crate::wire::{self, Fixed, Garbled, Head, Nonce, Reader};
+use crate::wire::{self, Garbled, Head, Nonce, Reader};
 
 /// Entries that a puller has already.
 type Noted = HashSet<(KeyHash, Version, Kind)>;
@@ -258,7 +259,8 @@ impl<W> Replica<W> {
         let wanted = reader.bucket_set()?;
         let origins = self.intern_all(&reader.origins()?);
         let mut had = HashSet::new();
-        while let Some((hash, entry)) = reader.noted()? {
+        let mut notes = EntryReader::resume(reader.rest(), Mark::default());
+        while let Some((hash, entry)) = notes.noted()? {
             had.insert((hash, entry.version(&origins)?, entry.fixed.kind));
         }
         Ok((wanted, had))
@@ -400,26 +402,26 @@ fn walk<S: Store>(
 struct Stretch {
     limits: Limits,
     writers: Vec<Origin>,
-    entries: Vec<u8>,
+    entries: Entries,
     visited: usize,
 }
 
 impl Stretch {
     fn new(limits: Limits) -> Self {
-        Stretch { limits, writers: Vec::new(), entries: Vec::new(), visited: 0 }
+        Stretch { limits, writers: Vec::new(), entries: Entries::default(), visited: 0 }
     }
 
     /// The entry itself, for a chunk.
     fn take(&mut self, entry: &dyn Entry) -> Flow {
         let fixed = self.fixed(entry);
-        wire::put_entry(&mut self.entries, fixed, |out| entry.encode(out));
+        self.entries.put_encoded(fixed, |out| entry.encode(out));
         self.pass()
     }
 
     /// Only its hash and version, for a pull.
     fn note(&mut self, entry: &dyn Entry) -> Flow {
         let fixed = self.fixed(entry);
-        wire::put_noted(&mut self.entries, fixed, entry.hash());
+        self.entries.put_note(fixed, entry.hash());
         self.pass()
     }
 
@@ -453,7 +455,7 @@ impl Stretch {
         let writers: Vec<_> = self.writers.iter().filter_map(|origin| origins.get(*origin)).collect();
         debug_assert_eq!(writers.len(), self.writers.len(), "every version in the store has a known origin");
         wire::put_origins(out, writers.into_iter());
-        out.extend(&self.entries);
+        out.extend(self.entries.bytes());
     }
 }
 

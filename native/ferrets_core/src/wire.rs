@@ -5,21 +5,18 @@
 //!
 //! ```text
 //! head           tag:u8 fields
-//! entries        origins entry*               body of Batch and Chunk
+//! entries        origins entry*               body of Batch and Chunk: see [`crate::entries`]
 //! bucket sums    (bucket:u16 sums:2*u64)*     body of Sums
 //! wants          buckets:512 origins note*    body of Pull
 //! items          (code:u8 len:u32 payload)*   body of Ask and Answers
 //! origins        count:u16 (incarnation:u64 node_len:u16 node)*
-//! entry          kind:u8 origin:u16 hlc:u64 len:u32 payload
-//!                kind: 0 record, 1 tombstone, 2 tombstone of a bag's object; + 128: seen together with the next one
-//! note           an entry whose payload is hash:u32
 //! ```
 
 use crate::digest::{Bucket, BucketSet, Sums, BUCKET_SET_BYTES};
 use crate::effect::Refusal;
-use crate::store::{KeyHash, Kind};
+use crate::store::KeyHash;
 use crate::sync::Scope;
-use crate::version::{Incarnation, Version, Writer};
+use crate::version::{Incarnation, Writer};
 
 /// The version of this protocol. Servers link only with their like.
 pub const PROTOCOL: u16 = 2;
@@ -306,32 +303,13 @@ pub fn put_origins<'a>(out: &mut Vec<u8>, writers: impl ExactSizeIterator<Item =
     }
 }
 
-/// Set in an entry's kind if readers are to see it together with the next entry.
-const CONTINUES: u8 = 128;
-
-/// Appends an entry's fixed part and its payload, which `encode` appends.
-pub fn put_entry(out: &mut Vec<u8>, entry: Fixed, encode: impl FnOnce(&mut Vec<u8>)) {
-    let kind = match entry.kind {
-        Kind::Record => 0,
-        Kind::Tombstone => 1,
-        Kind::ObjectTombstone => 2,
-    };
-    out.push(if entry.continues { kind | CONTINUES } else { kind });
-    out.extend(entry.origin.to_le_bytes());
-    out.extend(entry.hlc.to_le_bytes());
-    let len_at = out.len();
-    out.extend([0; 4]);
-    encode(out);
-    // A payload is below 4 GiB: it was one term, and the sender's body is bounded far below that.
-    let len = (out.len() - len_at - 4) as u32;
-    if let Some(place) = out.get_mut(len_at..len_at + 4) {
-        place.copy_from_slice(&len.to_le_bytes());
+/// Appends a number as [`Reader::varint`] reads it.
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
     }
-}
-
-/// Appends a note of an entry: all of its fixed part, and its hash instead of a payload.
-pub fn put_noted(out: &mut Vec<u8>, entry: Fixed, hash: KeyHash) {
-    put_entry(out, entry, |out| out.extend(hash.to_le_bytes()));
+    out.push(value as u8);
 }
 
 /// Appends a question or an answer: a code and what belongs to it.
@@ -347,39 +325,6 @@ pub fn put_sums(out: &mut Vec<u8>, sums: impl Iterator<Item = (Bucket, Sums)>) {
         out.extend((bucket as u16).to_le_bytes());
         out.extend(sums.records.to_le_bytes());
         out.extend(sums.tombstones.to_le_bytes());
-    }
-}
-
-/// What each entry of a body has besides its payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fixed {
-    /// Record or tombstone.
-    pub kind: Kind,
-    /// Whether readers are to see it together with the next entry.
-    pub continues: bool,
-    /// The writer's place in the body's list.
-    pub origin: u16,
-    /// The clock's part of the version.
-    pub hlc: u64,
-}
-
-/// An entry as it stands in a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RawEntry<'a> {
-    /// All but the payload.
-    pub fixed: Fixed,
-    /// What the store encoded.
-    pub payload: &'a [u8],
-}
-
-impl RawEntry<'_> {
-    /// The entry's version, its writer looked up in the interned list of the body's writers.
-    ///
-    /// # Errors
-    /// [`Garbled`] if the body has no such writer.
-    pub fn version(&self, origins: &[crate::version::Origin]) -> Result<Version, Garbled> {
-        let origin = *origins.get(usize::from(self.fixed.origin)).ok_or(Garbled)?;
-        Ok(Version { hlc: self.fixed.hlc, origin })
     }
 }
 
@@ -407,36 +352,6 @@ impl<'a> Reader<'a> {
     pub fn origins(&mut self) -> Result<Vec<Writer>, Garbled> {
         let count = self.u16()?;
         (0..count).map(|_| self.writer()).collect()
-    }
-
-    /// The next entry, none at the end.
-    ///
-    /// # Errors
-    /// [`Garbled`] if it is cut short or of no kind.
-    pub fn entry(&mut self) -> Result<Option<RawEntry<'a>>, Garbled> {
-        if self.rest.is_empty() {
-            return Ok(None);
-        }
-        let code = self.u8()?;
-        let kind = match code & !CONTINUES {
-            0 => Kind::Record,
-            1 => Kind::Tombstone,
-            2 => Kind::ObjectTombstone,
-            _ => return Err(Garbled),
-        };
-        let fixed = Fixed { kind, continues: code & CONTINUES != 0, origin: self.u16()?, hlc: self.u64()? };
-        let len = self.u32()?;
-        Ok(Some(RawEntry { fixed, payload: self.take(len as usize)? }))
-    }
-
-    /// The next note of an entry, and the entry's hash; none at the end.
-    ///
-    /// # Errors
-    /// [`Garbled`] if it is cut short or of no kind.
-    pub fn noted(&mut self) -> Result<Option<(KeyHash, RawEntry<'a>)>, Garbled> {
-        let Some(entry) = self.entry()? else { return Ok(None) };
-        let hash = entry.payload.try_into().map(KeyHash::from_le_bytes).map_err(|_| Garbled)?;
-        Ok(Some((hash, entry)))
     }
 
     /// The next question or answer; none at the end.
@@ -501,7 +416,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take(&mut self, len: usize) -> Result<&'a [u8], Garbled> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Garbled> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(Garbled)?;
         self.rest = rest;
         Ok(taken)
@@ -511,7 +426,24 @@ impl<'a> Reader<'a> {
         self.take(N)?.try_into().map_err(|_| Garbled)
     }
 
-    fn u8(&mut self) -> Result<u8, Garbled> {
+    /// A number in groups of 7 bits, the least first; all bytes but the last have the top bit.
+    pub(crate) fn varint(&mut self) -> Result<u64, Garbled> {
+        let mut value = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.u8()?;
+            let group = u64::from(byte & 0x7F);
+            if group << shift >> shift != group {
+                return Err(Garbled);
+            }
+            value |= group << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(Garbled)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, Garbled> {
         self.array().map(u8::from_le_bytes)
     }
 
@@ -593,21 +525,15 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_read_as_it_was_written() {
-        let writers = [Writer { incarnation: 1, node: b"x".to_vec() }, Writer { incarnation: 2, node: Vec::new() }];
-        let mut body = Vec::new();
-        put_origins(&mut body, writers.iter());
-        let record = Fixed { kind: Kind::Record, continues: true, origin: 1, hlc: 77 };
-        let tombstones = [Kind::Tombstone, Kind::ObjectTombstone];
-        let tombstones = tombstones.map(|kind| Fixed { kind, continues: false, origin: 0, hlc: 78 });
-        put_entry(&mut body, record, |out| out.extend(b"record"));
-        tombstones.iter().for_each(|fixed| put_entry(&mut body, *fixed, |_| {}));
-        let mut reader = Reader::new(&body);
-        assert_eq!(reader.origins(), Ok(writers.to_vec()));
-        assert_eq!(reader.entry(), Ok(Some(RawEntry { fixed: record, payload: b"record" })));
-        for fixed in tombstones {
-            assert_eq!(reader.entry(), Ok(Some(RawEntry { fixed, payload: b"" })));
+    fn numbers_of_any_size_are_read_as_they_were_written() {
+        for value in (0..64).map(|bits| 1_u64 << bits).flat_map(|power| [power - 1, power]).chain([u64::MAX]) {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, value);
+            assert_eq!(Reader::new(&bytes).varint(), Ok(value));
+            bytes.pop();
+            assert_eq!(Reader::new(&bytes).varint(), Err(Garbled));
         }
-        assert_eq!(reader.entry(), Ok(None));
+        assert_eq!(Reader::new(&[0xFF; 11]).varint(), Err(Garbled));
+        assert_eq!(Reader::new(&[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 2]).varint(), Err(Garbled));
     }
 }

@@ -7,10 +7,11 @@ mod map_store;
 
 use ferrets_core::clock::Time;
 use ferrets_core::effect::{DownReason, Effect, Peer, Refusal};
+use ferrets_core::entries::{Entries, Fixed};
 use ferrets_core::replica::{Config, Limits, Replica, Write, Written};
 use ferrets_core::store::Kind;
 use ferrets_core::version::Writer;
-use ferrets_core::wire::{self, Fixed, Head, TableShape, PROTOCOL};
+use ferrets_core::wire::{self, Head, TableShape, PROTOCOL};
 use map_store::{encode, MapStore};
 
 const PEER: Peer = Peer(1);
@@ -246,10 +247,12 @@ fn the_deletion_of_a_record_bears_the_version_that_was_seen() {
 fn group(count: u8) -> Vec<u8> {
     let mut body = Vec::new();
     wire::put_origins(&mut body, [Writer { incarnation: 5, node: b"there".to_vec() }].iter());
+    let mut entries = Entries::default();
     for key in 0..count {
         let fixed = Fixed { kind: Kind::Record, continues: key + 1 < count, origin: 0, hlc: 1 };
-        wire::put_entry(&mut body, fixed, |out| out.extend(encode(key, 7)));
+        entries.put(fixed, &encode(key, 7));
     }
+    body.extend(entries.bytes());
     body
 }
 
