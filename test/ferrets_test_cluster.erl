@@ -5,7 +5,7 @@
 -module(ferrets_test_cluster).
 
 -export([init_suite/2, end_suite/1, end_testcase/2, cluster/1, dumps/2]).
--export([start/1, start/2, stop/1, kill/1]).
+-export([start/1, start/2, stop/1, kill/1, freeze/1, thaw/1, restart/1]).
 -compile({no_auto_import, [node/1, spawn/2]}).
 
 -export([node/1, call/4, call/2, spawn/2, server/2]).
@@ -14,7 +14,7 @@
 
 -export_type([peer/0]).
 
--opaque peer() :: #{control := pid(), node := node(), os_pid := string()}.
+-opaque peer() :: #{control := pid(), node := node(), os_pid := string(), options := peer:start_options()}.
 
 -define(TIMEOUT_MS, 120_000).
 
@@ -56,17 +56,19 @@ start(Count, Arguments) ->
         wait_boot => {self(), booted},
         args => ["-setcookie", Cookie, "-pa" | code:get_path()] ++ ["-kernel", "logger_level", "emergency" | Arguments]
     },
-    Controls = [start_one(Options) || _ <- lists:seq(1, Count)],
-    [await_boot(Control) || Control <- Controls].
+    start_all([Options#{name => peer:random_name(ferrets)} || _ <- lists:seq(1, Count)]).
+
+start_all(ListOfOptions) ->
+    [await_boot(Booting) || Booting <- [start_one(Options) || Options <- ListOfOptions]].
 
 start_one(Options) ->
-    {ok, Control, _Node} = peer:start(Options#{name => peer:random_name(ferrets)}),
-    Control.
+    {ok, Control, _Node} = peer:start(Options),
+    {Control, Options}.
 
-await_boot(Control) ->
+await_boot({Control, Options}) ->
     receive
         {booted, {started, Node, Control}} ->
-            #{control => Control, node => Node, os_pid => peer:call(Control, os, getpid, [])};
+            #{control => Control, node => Node, os_pid => peer:call(Control, os, getpid, []), options => Options};
         {booted, {boot_failed, Reason, Control}} ->
             error({boot_failed, Reason})
     after ?TIMEOUT_MS -> error(boot_timeout)
@@ -75,6 +77,24 @@ await_boot(Control) ->
 -spec stop([peer()]) -> ok.
 stop(Peers) ->
     lists:foreach(fun(#{control := Control}) -> catch peer:stop(Control) end, Peers).
+
+%% Starts a node that was stopped or killed once more, under its name.
+-spec restart(peer()) -> peer().
+restart(#{control := Control, options := Options}) ->
+    catch peer:stop(Control),
+    [Peer] = start_all([Options#{wait_boot => {self(), booted}}]),
+    Peer.
+
+%% A node that is there, and does nothing until `thaw/1'.
+-spec freeze(peer()) -> ok.
+freeze(#{os_pid := OsPid}) ->
+    [] = os:cmd("kill -STOP " ++ OsPid),
+    ok.
+
+-spec thaw(peer()) -> ok.
+thaw(#{os_pid := OsPid}) ->
+    [] = os:cmd("kill -CONT " ++ OsPid),
+    ok.
 
 %% kill -9: no chance to say good-bye.
 -spec kill(peer()) -> ok.

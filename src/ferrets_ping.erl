@@ -1,0 +1,93 @@
+%%% Connects to a node, if that harms nobody.
+%%%
+%%% Since OTP 25 `global' keeps the connected nodes a full mesh (`prevent_overlapping_partitions'): a node that is
+%%% connected to some of them and cannot be by others gets all of them disconnected from each other. So before it
+%%% connects, a node asks those that it is connected to whether they reach the new one as well. To look is no connecting:
+%%% the name is resolved and the name server (epmd) there asked for the node's port, which also tells a dead host in a few
+%%% seconds, without occupying `net_kernel'.
+%%%
+%%% Not a guarantee: reachability may change right after the look, and peers of the new node are not asked. A node that
+%%% does not answer the question, or has no Ferrets, has no say.
+%%%
+%%% All calls block for as long as a host may keep silent: for processes made for it.
+%%%
+%%%     1> ferrets_ping:ping('b@host', 5000).
+%%%     {pang,no_answer}
+-module(ferrets_ping).
+
+-export([ping/2]).
+%% Called on other nodes.
+-export([look/2]).
+
+-export_type([reason/0]).
+
+-type reason() ::
+    %% No node's name, or its host has no address.
+    unknown_host
+    %% The host is silent, or no node of that name runs there.
+    | no_answer
+    %% It is kept out until all is cleaned up after it.
+    | blocked
+    %% These peers do not reach it.
+    | {unreachable_from, [{node(), reason()}]}
+    %% It is there, but the connection was refused: another cookie, most often.
+    | refused.
+
+%% Connects to a node, unless some connected node does not reach it.
+-spec ping(node(), TimeoutMs :: pos_integer()) -> pong | {pang, reason()}.
+ping(Node, TimeoutMs) ->
+    case look(Node, TimeoutMs) of
+        connected -> pong;
+        reachable -> ping_with_peers(Node, TimeoutMs);
+        Reason -> {pang, Reason}
+    end.
+
+-spec ping_with_peers(node(), pos_integer()) -> pong | {pang, reason()}.
+ping_with_peers(Node, TimeoutMs) ->
+    Peers = nodes(),
+    Looks = erpc:multicall(Peers, ?MODULE, look, [Node, TimeoutMs], 2 * TimeoutMs),
+    case [{Peer, Reason} || {Peer, {ok, Reason}} <- lists:zip(Peers, Looks), Reason =/= connected, Reason =/= reachable] of
+        [] -> connect(Node);
+        Blind -> {pang, {unreachable_from, Blind}}
+    end.
+
+%% Not `net_adm:ping/1': it asks the other node's `net_kernel', which may be busy, and disconnects if that fails.
+-spec connect(node()) -> pong | {pang, reason()}.
+connect(Node) ->
+    case net_kernel:connect_node(Node) of
+        true -> pong;
+        _ -> {pang, refused}
+    end.
+
+%% Whether this node reaches another one, without connecting.
+-spec look(node(), TimeoutMs :: pos_integer()) -> connected | reachable | reason().
+look(Node, TimeoutMs) ->
+    case lists:member(Node, nodes()) of
+        true -> connected;
+        false -> look_up(dist_util:split_node(Node), TimeoutMs)
+    end.
+
+-spec look_up({node, string(), string()} | term(), pos_integer()) -> reachable | reason().
+look_up({node, Name, Host}, TimeoutMs) ->
+    %% What the distribution itself would ask (`-epmd_module').
+    Epmd = net_kernel:epmd_module(),
+    case Epmd:address_please(Name, Host, family(init:get_argument(proto_dist))) of
+        %% It knows the port as well: there is no name server to ask.
+        {ok, _Address, _Port, _Version} -> reachable;
+        {ok, Address} -> look_for_port(Epmd, Name, Address, TimeoutMs);
+        {error, _} -> unknown_host
+    end;
+look_up(_NoNode, _TimeoutMs) ->
+    unknown_host.
+
+-spec look_for_port(module(), string(), inet:ip_address(), pos_integer()) -> reachable | no_answer.
+look_for_port(Epmd, Name, Address, TimeoutMs) ->
+    case Epmd:port_please(Name, Address, TimeoutMs) of
+        {port, _Port, _Version} -> reachable;
+        _ -> no_answer
+    end.
+
+%% `inet6_tcp', `inet6_tls'.
+-spec family({ok, [[string()]]} | error) -> inet | inet6.
+family({ok, [["inet6" ++ _ | _] | _]}) -> inet6;
+family(_) -> inet.
