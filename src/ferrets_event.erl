@@ -27,7 +27,9 @@
     | ferrets_peer_stalled
     | ferrets_synced
     | ferrets_server_down
+    %% Told by the second, as sums.
     | ferrets_conflicts
+    | ferrets_wrong_leader
     %% Discovery: nodes.
     | ferrets_node_up
     | ferrets_node_down
@@ -69,6 +71,7 @@ name(ferrets_peer_stalled) -> [ferrets, peer, stalled];
 name(ferrets_synced) -> [ferrets, sync, done];
 name(ferrets_server_down) -> [ferrets, server, down];
 name(ferrets_conflicts) -> [ferrets, conflicts];
+name(ferrets_wrong_leader) -> [ferrets, wrong_leader];
 name(ferrets_node_up) -> [ferrets, node, up];
 name(ferrets_node_down) -> [ferrets, node, down];
 name(ferrets_node_returned) -> [ferrets, node, returned];

@@ -8,8 +8,8 @@
 -module(ferrets_peers).
 
 -export([new/0, intern/2, remove/3]).
--export([pid/2, state/2, all/1, linked/1]).
--export([set_state/3, wait/3, take_waiting/2]).
+-export([pid/2, state/2, traffic/2, mark/2, all/1, linked/1]).
+-export([set_state/3, set_mark/3, wait/3, take_waiting/2]).
 
 -export_type([peers/0, peer/0, state/0, gone/0]).
 
@@ -22,6 +22,9 @@
     monitor :: reference(),
     state = closed :: state(),
     was_linked = false :: boolean(),
+    traffic = ferrets_traffic:new() :: ferrets_traffic:traffic(),
+    %% Since when it has been synced with.
+    mark :: ferrets_traffic:mark() | undefined,
     waiting = [] :: [ferrets_request:id()]
 }).
 
@@ -77,6 +80,16 @@ state(Number, #peers{by_number = ByNumber}) ->
     #{Number := #peer{state = State}} = ByNumber,
     State.
 
+-spec traffic(peer(), peers()) -> ferrets_traffic:traffic().
+traffic(Number, #peers{by_number = ByNumber}) ->
+    #{Number := #peer{traffic = Traffic}} = ByNumber,
+    Traffic.
+
+-spec mark(peer(), peers()) -> ferrets_traffic:mark() | undefined.
+mark(Number, #peers{by_number = ByNumber}) ->
+    #{Number := #peer{mark = Mark}} = ByNumber,
+    Mark.
+
 -spec all(peers()) -> #{pid() => state()}.
 all(#peers{by_number = ByNumber}) ->
     maps:from_list([{Pid, State} || #peer{pid = Pid, state = State} <- maps:values(ByNumber)]).
@@ -91,6 +104,10 @@ set_state(Number, State, Peers) ->
     update(Number, fun(Peer) ->
         Peer#peer{state = State, was_linked = Peer#peer.was_linked orelse State =/= closed}
     end, Peers).
+
+-spec set_mark(peer(), ferrets_traffic:mark() | undefined, peers()) -> peers().
+set_mark(Number, Mark, Peers) ->
+    update(Number, fun(Peer) -> Peer#peer{mark = Mark} end, Peers).
 
 -spec wait(peer(), ferrets_request:id(), peers()) -> peers().
 wait(Number, Tag, Peers) ->

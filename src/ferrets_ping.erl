@@ -62,9 +62,10 @@ connect(Node) ->
 %% Whether this node reaches another one, without connecting.
 -spec look(node(), TimeoutMs :: pos_integer()) -> connected | reachable | reason().
 look(Node, TimeoutMs) ->
-    case lists:member(Node, nodes()) of
-        true -> connected;
-        false -> look_up(dist_util:split_node(Node), TimeoutMs)
+    case {lists:member(Node, nodes()), ferrets_dist_blocker:is_blocked(Node)} of
+        {true, _} -> connected;
+        {false, true} -> blocked;
+        {false, false} -> look_up(dist_util:split_node(Node), TimeoutMs)
     end.
 
 -spec look_up({node, string(), string()} | term(), pos_integer()) -> reachable | reason().

@@ -44,6 +44,9 @@
     pauses = #{} :: #{reference() => pid()},
     %% Nodes whose servers went, the latest first.
     node_down_history = [] :: [node()],
+    counters = ferrets_counters:new() :: ferrets_counters:counters(),
+    %% How much of what is told by the second has been told.
+    told = #{} :: #{ferrets_counters:name() => non_neg_integer()},
     tick :: reference()
 }).
 
@@ -132,8 +135,10 @@ handle_info({ferrets_link, From, Head, Body}, State) when
     is_pid(From), From =/= self(), is_binary(Head), is_binary(Body)
 ->
     {Peer, State1} = intern(From, State),
+    count_received(Peer, byte_size(Head) + byte_size(Body), State1),
     {noreply, work(ferrets_nif:message(State1#state.handle, Peer, Head, Body), State1)};
 handle_info(ferrets_flush, State) ->
+    count(batches, State),
     {noreply, work(ferrets_nif:flush(State#state.handle), State)};
 handle_info({ferrets_request, Tag, Question}, State) when is_reference(Tag) ->
     {noreply, handle_request(Question, Tag, State)};
@@ -284,7 +289,7 @@ work({more, Effects}, State) -> work(ferrets_nif:work(State#state.handle), run(E
 -spec tick(state()) -> state().
 tick(State) ->
     case ferrets_nif:tick(State#state.handle) of
-        {done, Effects} -> run(Effects, State);
+        {done, Effects} -> tell_counted(run(Effects, State));
         {more, Effects} -> tick(run(Effects, State))
     end.
 
@@ -300,11 +305,12 @@ run_one({answer, Tag, Answer}, State) ->
     ferrets_request:answer(Tag, Answer),
     State;
 run_one({conflict, Question, Ours, Theirs}, #state{options = Options} = State) ->
+    count(conflicts_asked, State),
     ferrets_conflict:decide(Options, Question, Ours, Theirs),
     State;
 run_one({wrong_leader, From, Operation, External}, #state{options = Options} = State) ->
     Record = binary_to_term(External),
-    log_wrong_leader(Operation, State),
+    count(wrong_leader, State),
     case Options of
         #{handle_wrong_leader := Fun} ->
             Info = #{from => server_pid(From, State), op => {Operation, Record}, server => self()},
@@ -314,7 +320,7 @@ run_one({wrong_leader, From, Operation, External}, #state{options = Options} = S
     end,
     State;
 run_one({send, Peer, Head, Body}, State) ->
-    send(ferrets_peers:pid(Peer, State#state.peers), Head, Body),
+    send(ferrets_peers:pid(Peer, State#state.peers), Peer, Head, Body, State),
     State;
 run_one(Effect, State) ->
     %% What the library says of a peer that is gone comes too late.
@@ -326,22 +332,27 @@ run_one(Effect, State) ->
 
 %% `noconnect': if the connection is lost the peer's `DOWN' is on its way, and a reconnect behind its back could let
 %% this message arrive where others before it have not.
--spec send(pid() | undefined, binary(), binary()) -> ok.
-send(undefined, _Head, _Body) ->
+-spec send(pid() | undefined, ferrets_nif:peer(), binary(), binary(), state()) -> ok.
+send(undefined, _Peer, _Head, _Body, _State) ->
     ok;
-send(Pid, Head, Body) ->
+send(Pid, Peer, Head, Body, State) ->
     _ = erlang:send(Pid, {ferrets_link, self(), Head, Body}, [noconnect]),
-    ok.
+    count_sent(Peer, byte_size(Head) + byte_size(Body), State).
 
 -spec change_link(ferrets_nif:effect(), pid(), state()) -> state().
-change_link({link_up, Peer}, Pid, State) ->
-    log_peer(info, ferrets_link_up, Pid, #{}, State),
-    set_link(Peer, linked, State);
+change_link({link_up, Peer}, Pid, #state{tab = Tab, peers = Peers} = State) ->
+    Records = ferrets_nif:size(Tab),
+    count(links_up, State),
+    tell_peer(info, ferrets_link_up, Pid, #{records => Records}, #{}, State),
+    Mark = ferrets_traffic:begin_sync(Records, ferrets_peers:traffic(Peer, Peers)),
+    set_link(Peer, linked, State#state{peers = ferrets_peers:set_mark(Peer, Mark, Peers)});
 change_link({synced, Peer}, Pid, State) ->
-    log_peer(info, ferrets_synced, Pid, #{}, State),
+    count(syncs, State),
+    tell_peer(info, ferrets_synced, Pid, sync_numbers(Peer, State), #{}, State),
     answer_waiting(Peer, ok, set_link(Peer, synced, State));
 change_link({link_down, Peer, Reason}, Pid, State) ->
-    log_peer(warning, ferrets_link_down, Pid, #{reason => Reason}, State),
+    count(links_down, State),
+    tell_link_down(Reason, Pid, State),
     State1 = set_link(Peer, closed, State),
     case Reason of
         %% The library opens a new link in the same breath: who waits for the sync goes on waiting.
@@ -349,16 +360,15 @@ change_link({link_down, Peer, Reason}, Pid, State) ->
         _ -> answer_waiting(Peer, {error, {link_down, Reason}}, State1)
     end;
 change_link({refused, Peer, Reason}, Pid, State) ->
-    log_peer(error, ferrets_link_refused, Pid, #{reason => Reason}, State),
+    count(refusals, State),
+    tell_peer(error, ferrets_link_refused, Pid, #{}, #{reason => Reason}, State),
     answer_waiting(Peer, {error, {refused, Reason}}, set_link(Peer, closed, State)).
 
--spec log_wrong_leader(ferrets_nif:operation(), state()) -> ok.
-log_wrong_leader(Operation, #state{tab = Tab}) ->
-    ?LOG_INFO(#{what => ferrets_wrong_leader, table => Tab, operation => Operation}).
-
--spec log_peer(logger:level(), atom(), pid(), map(), state()) -> ok.
-log_peer(Level, What, Pid, Evidence, #state{tab = Tab}) ->
-    ?LOG(Level, Evidence#{what => What, table => Tab, remote_pid => Pid, remote_node => node(Pid)}).
+-spec sync_numbers(ferrets_nif:peer(), state()) -> #{atom() => number()}.
+sync_numbers(Peer, #state{tab = Tab, peers = Peers}) ->
+    Mark = ferrets_peers:mark(Peer, Peers),
+    Numbers = ferrets_traffic:end_sync(Mark, ferrets_peers:traffic(Peer, Peers)),
+    Numbers#{records => ferrets_nif:size(Tab)}.
 
 -spec set_link(ferrets_nif:peer(), ferrets_peers:state(), state()) -> state().
 set_link(Peer, Link, State) ->
@@ -373,6 +383,51 @@ answer_waiting(Peer, Answer, State) ->
 -spec answer_all([ferrets_request:id()], term()) -> ok.
 answer_all(Tags, Answer) ->
     lists:foreach(fun(Tag) -> ferrets_request:answer(Tag, Answer) end, Tags).
+
+%% ---------------------------------------------------------------- what is counted and told
+
+-spec count(ferrets_counters:name(), state()) -> ok.
+count(Name, #state{counters = Counters}) ->
+    ferrets_counters:add(Name, 1, Counters).
+
+-spec count_sent(ferrets_nif:peer(), non_neg_integer(), state()) -> ok.
+count_sent(Peer, Bytes, #state{counters = Counters, peers = Peers} = State) ->
+    count(messages_sent, State),
+    ferrets_counters:add(bytes_sent, Bytes, Counters),
+    ferrets_traffic:sent(Bytes, ferrets_peers:traffic(Peer, Peers)).
+
+-spec count_received(ferrets_nif:peer(), non_neg_integer(), state()) -> ok.
+count_received(Peer, Bytes, #state{counters = Counters, peers = Peers} = State) ->
+    count(messages_received, State),
+    ferrets_counters:add(bytes_received, Bytes, Counters),
+    ferrets_traffic:received(Bytes, ferrets_peers:traffic(Peer, Peers)).
+
+-spec tell_link_down(atom(), pid(), state()) -> ok.
+tell_link_down(stalled, Pid, State) ->
+    count(stalls, State),
+    tell_peer(warning, ferrets_peer_stalled, Pid, #{}, #{}, State);
+tell_link_down(Reason, Pid, State) ->
+    tell_peer(warning, ferrets_link_down, Pid, #{}, #{reason => Reason}, State).
+
+-spec tell_peer(logger:level(), ferrets_event:what(), pid(), #{atom() => number()}, map(), state()) -> ok.
+tell_peer(Level, What, Pid, Numbers, Evidence, #state{tab = Tab}) ->
+    ferrets_event:tell(Level, What, Numbers, Evidence#{table => Tab, remote_pid => Pid, remote_node => node(Pid)}).
+
+%% What may happen once per record is told by the second, as a sum.
+-spec tell_counted(state()) -> state().
+tell_counted(State) ->
+    tell_sum(conflicts_asked, ferrets_conflicts, tell_sum(wrong_leader, ferrets_wrong_leader, State)).
+
+-spec tell_sum(ferrets_counters:name(), ferrets_event:what(), state()) -> state().
+tell_sum(Name, What, #state{tab = Tab, counters = Counters, told = Told} = State) ->
+    Before = maps:get(Name, Told, 0),
+    case ferrets_counters:get(Name, Counters) of
+        Before ->
+            State;
+        Now ->
+            ferrets_event:tell(info, What, #{count => Now - Before}, #{table => Tab}),
+            State#state{told = Told#{Name => Now}}
+    end.
 
 %% ---------------------------------------------------------------- peers
 
@@ -392,7 +447,8 @@ handle_gone(#{peer := Peer, was_linked := WasLinked, waiting := Waiting}, Pid, R
 
 -spec lost(pid(), term(), state()) -> state().
 lost(Pid, Reason, #state{tab = Tab, options = Options, node_down_history = History} = State) ->
-    log_peer(warning, ferrets_server_down, Pid, #{reason => Reason}, State),
+    count(servers_down, State),
+    tell_peer(warning, ferrets_server_down, Pid, #{}, #{reason => Reason}, State),
     case Options of
         #{handle_down := Fun} ->
             #{leader := Leader} = ferrets_nif:status(State#state.handle),
@@ -428,6 +484,7 @@ info(#state{tab = Tab, handle = Handle, options = Options, node_down_history = H
         leader => server_pid(Leader, State),
         peers => lists:flatmap(fun(Peer) -> peer_info(Peer, State) end, Peers),
         node_down_history => History,
+        counters => ferrets_counters:read(State#state.counters),
         pause_monitors => maps:keys(State#state.pauses)
     }.
 

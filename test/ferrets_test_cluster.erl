@@ -5,7 +5,7 @@
 -module(ferrets_test_cluster).
 
 -export([init_suite/2, end_suite/1, end_testcase/2, cluster/1, dumps/2]).
--export([start/1, start/2, stop/1, kill/1, freeze/1, thaw/1, restart/1]).
+-export([start/1, start/2, start_at/2, stop/1, kill/1, freeze/1, thaw/1, restart/1]).
 -compile({no_auto_import, [node/1, spawn/2]}).
 
 -export([node/1, call/4, call/2, spawn/2, server/2]).
@@ -48,6 +48,11 @@ start(Count) ->
 %% Starts that many nodes, at once, with further arguments for `erl'. They share a cookie and know nothing of each other.
 -spec start(pos_integer(), [string()]) -> [peer()].
 start(Count, Arguments) ->
+    start_at([#{name => peer:random_name(ferrets)} || _ <- lists:seq(1, Count)], Arguments).
+
+%% The same, of which each is started with options of its own for `peer'.
+-spec start_at([peer:start_options()], [string()]) -> [peer()].
+start_at(ListOfOptions, Arguments) ->
     Cookie = "ferrets" ++ integer_to_list(erlang:unique_integer([positive])),
     Options = #{
         host => "127.0.0.1",
@@ -56,7 +61,7 @@ start(Count, Arguments) ->
         wait_boot => {self(), booted},
         args => ["-setcookie", Cookie, "-pa" | code:get_path()] ++ ["-kernel", "logger_level", "emergency" | Arguments]
     },
-    start_all([Options#{name => peer:random_name(ferrets)} || _ <- lists:seq(1, Count)]).
+    start_all([maps:merge(Options, Own) || Own <- ListOfOptions]).
 
 start_all(ListOfOptions) ->
     [await_boot(Booting) || Booting <- [start_one(Options) || Options <- ListOfOptions]].

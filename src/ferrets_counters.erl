@@ -1,0 +1,73 @@
+%%% What a table's server has carried and seen since it started: numbers that only grow.
+%%%
+%%% They are counted in place (`counters'), one atomic addition each, and belong to the server's process, which alone adds. The
+%%% library counts writes, records and memory by itself; here stands what passes through Erlang.
+%%%
+%%%     1> Counters = ferrets_counters:new(), ferrets_counters:add(syncs, 1, Counters).
+%%%     2> maps:get(syncs, ferrets_counters:read(Counters)).
+%%%     1
+-module(ferrets_counters).
+
+-export([new/0, add/3, get/2, read/1]).
+
+-export_type([counters/0, name/0]).
+
+-opaque counters() :: counters:counters_ref().
+-type name() ::
+    %% Messages to and from peers' servers, and what is in them.
+    messages_sent
+    | bytes_sent
+    | messages_received
+    | bytes_received
+    %% Flushes of the log, each of which went to all linked peers.
+    | batches
+    | links_up
+    | links_down
+    %% Of these, how many because the peer owed an answer for too long.
+    | stalls
+    | refusals
+    %% Linked servers that ended or were lost with their node.
+    | servers_down
+    | syncs
+    %% Questions to `handle_conflict'.
+    | conflicts_asked
+    %% Leader operations that came here when another server was the leader.
+    | wrong_leader.
+
+-spec new() -> counters().
+new() ->
+    counters:new(length(names()), []).
+
+-spec add(name(), non_neg_integer(), counters()) -> ok.
+add(Name, Number, Counters) ->
+    counters:add(Counters, index(Name), Number).
+
+-spec get(name(), counters()) -> non_neg_integer().
+get(Name, Counters) ->
+    counters:get(Counters, index(Name)).
+
+-spec read(counters()) -> #{name() => non_neg_integer()}.
+read(Counters) ->
+    maps:from_list([{Name, get(Name, Counters)} || Name <- names()]).
+
+-spec names() -> [name()].
+names() ->
+    [
+        messages_sent, bytes_sent, messages_received, bytes_received, batches, links_up, links_down, stalls, refusals,
+        servers_down, syncs, conflicts_asked, wrong_leader
+    ].
+
+-spec index(name()) -> pos_integer().
+index(messages_sent) -> 1;
+index(bytes_sent) -> 2;
+index(messages_received) -> 3;
+index(bytes_received) -> 4;
+index(batches) -> 5;
+index(links_up) -> 6;
+index(links_down) -> 7;
+index(stalls) -> 8;
+index(refusals) -> 9;
+index(servers_down) -> 10;
+index(syncs) -> 11;
+index(conflicts_asked) -> 12;
+index(wrong_leader) -> 13.
