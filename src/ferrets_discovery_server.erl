@@ -249,9 +249,15 @@ ping(Node, #state{options = #{ping_timeout := TimeoutMs}, tasks = Tasks} = State
         true ->
             State;
         false ->
-            Ping = fun() -> ferrets_ping:ping(Node, TimeoutMs) end,
-            %% It looks here, then on the peers, and connects: each has limits of its own, but for a strange resolver.
-            State#state{tasks = ferrets_tasks:start({ping, Node}, Ping, 10 * TimeoutMs, Tasks)}
+            %% After a start there is nobody to be torn from.
+            Suspects =
+                case ferrets_timeline:was_lost(Node, State#state.timeline) of
+                    true -> State#state.nodes -- [node(), Node | nodes()];
+                    false -> []
+                end,
+            Ping = fun() -> ferrets_ping:ping(Node, Suspects, TimeoutMs) end,
+            %% It looks here, then has others look, and connects: each has limits of its own, but for a strange resolver.
+            State#state{tasks = ferrets_tasks:start({ping, Node}, Ping, 20 * TimeoutMs, Tasks)}
     end.
 
 -spec handle_ping(node(), ferrets_tasks:outcome(), state()) -> state().

@@ -6,18 +6,23 @@
 %%% the name is resolved and the name server (epmd) there asked for the node's port, which also tells a dead host in a few
 %%% seconds, without occupying `net_kernel'.
 %%%
-%%% Not a guarantee: reachability may change right after the look, and peers of the new node are not asked. A node that
-%%% does not answer the question, or has no Ferrets, has no say.
+%%% A node that has been torn from the others, because it and one of them do not reach each other, has nobody to ask. If it
+%%% finds some node silent, it asks the one that it wants back whether all of *its* peers reach this one, over a hidden
+%%% connection, of which `global' takes no notice, and which it gives up again. Two nodes that do so to each other at the
+%%% same moment may cost each other a connection; the next try puts that right.
+%%%
+%%% Not a guarantee: reachability may change right after the look. A node that does not answer the question, or has no
+%%% Ferrets, has no say.
 %%%
 %%% All calls block for as long as a host may keep silent: for processes made for it.
 %%%
-%%%     1> ferrets_ping:ping('b@host', 5000).
+%%%     1> ferrets_ping:ping('b@host', [], 5000).
 %%%     {pang,no_answer}
 -module(ferrets_ping).
 
--export([ping/2]).
+-export([ping/3]).
 %% Called on other nodes.
--export([look/2]).
+-export([look/2, find_blind/2]).
 
 -export_type([reason/0]).
 
@@ -28,27 +33,62 @@
     | no_answer
     %% It is kept out until all is cleaned up after it.
     | blocked
-    %% These peers do not reach it.
+    %% These peers of ours do not reach it.
     | {unreachable_from, [{node(), reason()}]}
+    %% These peers of it do not reach us.
+    | {unreachable_for, [{node(), reason()}]}
     %% It is there, but the connection was refused: another cookie, most often.
     | refused.
 
-%% Connects to a node, unless some connected node does not reach it.
--spec ping(node(), TimeoutMs :: pos_integer()) -> pong | {pang, reason()}.
-ping(Node, TimeoutMs) ->
+%% Connects to a node, unless peers of either do not reach the other. If one of the suspects is silent, the node's peers are asked.
+-spec ping(node(), Suspects :: [node()], TimeoutMs :: pos_integer()) -> pong | {pang, reason()}.
+ping(Node, Suspects, TimeoutMs) ->
     case look(Node, TimeoutMs) of
         connected -> pong;
-        reachable -> ping_with_peers(Node, TimeoutMs);
+        reachable -> ping_reachable(Node, Suspects, TimeoutMs);
         Reason -> {pang, Reason}
     end.
 
--spec ping_with_peers(node(), pos_integer()) -> pong | {pang, reason()}.
-ping_with_peers(Node, TimeoutMs) ->
-    Peers = nodes(),
+-spec ping_reachable(node(), [node()], pos_integer()) -> pong | {pang, reason()}.
+ping_reachable(Node, Suspects, TimeoutMs) ->
+    case find_blind(Node, TimeoutMs) of
+        [] ->
+            case find_blind_there(Node, Suspects, TimeoutMs) of
+                [] -> connect(Node);
+                Blind -> {pang, {unreachable_for, Blind}}
+            end;
+        Blind ->
+            {pang, {unreachable_from, Blind}}
+    end.
+
+%% Those that this node is connected to and that do not reach another one.
+-spec find_blind(node(), TimeoutMs :: pos_integer()) -> [{node(), reason()}].
+find_blind(Node, TimeoutMs) ->
+    Peers = lists:delete(Node, nodes()),
     Looks = erpc:multicall(Peers, ?MODULE, look, [Node, TimeoutMs], 2 * TimeoutMs),
-    case [{Peer, Reason} || {Peer, {ok, Reason}} <- lists:zip(Peers, Looks), Reason =/= connected, Reason =/= reachable] of
-        [] -> connect(Node);
-        Blind -> {pang, {unreachable_from, Blind}}
+    [{Peer, Reason} || {Peer, {ok, Reason}} <- lists:zip(Peers, Looks), Reason =/= connected, Reason =/= reachable].
+
+%% The same, seen from the other node; nobody if all that one might suspect are there.
+-spec find_blind_there(node(), [node()], pos_integer()) -> [{node(), reason()}].
+find_blind_there(Node, Suspects, TimeoutMs) ->
+    IsSilent = fun(Suspect) -> not lists:member(look(Suspect, TimeoutMs), [connected, reachable]) end,
+    case lists:any(IsSilent, Suspects) andalso net_kernel:hidden_connect_node(Node) of
+        true ->
+            Blind = ask_for_blind(Node, TimeoutMs),
+            _ = lists:member(Node, nodes(hidden)) andalso erlang:disconnect_node(Node),
+            Blind;
+        _ ->
+            []
+    end.
+
+-spec ask_for_blind(node(), pos_integer()) -> [{node(), reason()}].
+ask_for_blind(Node, TimeoutMs) ->
+    try
+        erpc:call(Node, ?MODULE, find_blind, [node(), TimeoutMs], 3 * TimeoutMs)
+    catch
+        %% It has gone again, or has no Ferrets.
+        error:{erpc, _} -> [];
+        error:{exception, undef, _} -> []
     end.
 
 %% Not `net_adm:ping/1': it asks the other node's `net_kernel', which may be busy, and disconnects if that fails.

@@ -6,7 +6,7 @@
 %%% Times are system time in milliseconds.
 -module(ferrets_timeline).
 
--export([new/0, up/3, down/3, started/3, forget/3, has_lost/3, info/1]).
+-export([new/0, up/3, down/3, started/3, forget/3, was_lost/2, has_lost/3, info/1]).
 
 -export_type([timeline/0, ms/0]).
 
@@ -61,6 +61,11 @@ forget(Then, Nodes, #timeline{up = Up, down = Down, start = Start, heard = Heard
     Kept = maps:filter(IsKept, Down),
     Dropped = maps:keys(maps:without(maps:keys(Kept), Down)),
     Timeline#timeline{down = Kept, start = maps:without(Dropped, Start), heard = Heard -- Dropped}.
+
+%% Whether a node has been connected and lost before.
+-spec was_lost(node(), timeline()) -> boolean().
+was_lost(Node, #timeline{down = Down}) ->
+    is_map_key(Node, Down).
 
 %% Whether a node was lost since `Then', or one of these nodes is lost still.
 -spec has_lost(Then :: ms(), [node()], timeline()) -> boolean().

@@ -365,7 +365,7 @@ the_blocker_keeps_a_node_out_until_all_have_cleaned(_Config) ->
                 wait_until(fun() -> is_blocked(A, B) end),
                 ?assertNot(is_connected(B, A)),
                 ?assertNot(is_connected(A, B)),
-                ?assertEqual({pang, blocked}, call(A, ferrets_ping, ping, [node(B), 1000])),
+                ?assertEqual({pang, blocked}, call(A, ferrets_ping, ping, [node(B), [], 1000])),
                 [ok = call(A, ferrets_dist_blocker, cleaning_done, [Cleaner, node(B)]) || Cleaner <- Confirming],
                 ?assertNot(is_connected(B, A)),
                 Last(),

@@ -1,18 +1,22 @@
-%%% A name server on loopback that says what a test wants, over UDP.
+%%% A name server that says what a test wants, over UDP, on loopback unless told.
 %%%
 %%% The test gives a function of name and type, which runs for each question in a process of its own, so a slow answer holds up
 %%% no other.
 -module(ferrets_test_dns).
 
--export([start/1, stop/1, resolver_options/1]).
+-export([start/1, start/3, stop/1, resolver_options/1]).
 
 -type answer() :: [inet:ip_address()] | nxdomain | servfail | silence.
 
 -spec start(fun((string(), a | aaaa) -> answer())) -> {pid(), inet:port_number()}.
 start(Answer) ->
+    start({127, 0, 0, 1}, 0, Answer).
+
+-spec start(inet:ip_address(), inet:port_number(), fun((string(), a | aaaa) -> answer())) -> {pid(), inet:port_number()}.
+start(Address, WantedPort, Answer) ->
     Self = self(),
     Pid = spawn_link(fun() ->
-        {ok, Socket} = gen_udp:open(0, [binary, {ip, {127, 0, 0, 1}}]),
+        {ok, Socket} = gen_udp:open(WantedPort, [binary, {ip, Address}]),
         {ok, Port} = inet:port(Socket),
         Self ! {self(), Port},
         serve(Socket, Answer)
