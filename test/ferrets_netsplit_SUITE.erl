@@ -31,7 +31,7 @@ all() ->
 init_per_suite(Config) ->
     case ferrets_test_net:lack() of
         none -> [{net, ferrets_test_net:start(?HOSTS)} | Config];
-        Lack -> {skip, Lack}
+        Lack -> {skip, lists:flatten(Lack)}
     end.
 
 end_per_suite(Config) ->
