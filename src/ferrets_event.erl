@@ -41,7 +41,6 @@
     | ferrets_get_nodes_works
     | ferrets_table_down
     | ferrets_table_not_found
-    | ferrets_discovery_join_failed
     | ferrets_ready
     %% The blocker of connections.
     | ferrets_node_blocked
@@ -51,15 +50,15 @@
 tell(Level, What, Numbers, Evidence) ->
     ?LOG(Level, (maps:merge(Evidence, Numbers))#{what => What}),
     case erlang:function_exported(telemetry, execute, 3) of
-        true -> execute(name(What), Numbers, Evidence);
+        true -> execute(telemetry, name(What), Numbers, Evidence);
         false -> ok
     end.
 
--spec execute([atom(), ...], #{atom() => number()}, map()) -> ok.
-execute(Name, Numbers, Evidence) ->
+%% The module is an argument, lest xref should miss one that need not be there.
+-spec execute(module(), [atom(), ...], #{atom() => number()}, map()) -> ok.
+execute(Telemetry, Name, Numbers, Evidence) ->
     Measurements = Numbers#{system_time => erlang:system_time()},
-    %% By `apply', lest xref should miss a module that need not be there.
-    _ = spawn(fun() -> apply(telemetry, execute, [Name, Measurements, Evidence]) end),
+    _ = spawn(fun() -> Telemetry:execute(Name, Measurements, Evidence) end),
     ok.
 
 %% The name of the telemetry event.
@@ -82,7 +81,6 @@ name(ferrets_get_nodes_failed) -> [ferrets, discovery, get_nodes_failed];
 name(ferrets_get_nodes_works) -> [ferrets, discovery, get_nodes_works];
 name(ferrets_table_down) -> [ferrets, discovery, table_down];
 name(ferrets_table_not_found) -> [ferrets, discovery, table_not_found];
-name(ferrets_discovery_join_failed) -> [ferrets, discovery, join_failed];
 name(ferrets_ready) -> [ferrets, discovery, ready];
 name(ferrets_node_blocked) -> [ferrets, blocker, blocked];
 name(ferrets_node_unblocked) -> [ferrets, blocker, unblocked].

@@ -24,19 +24,23 @@
 %% Called on other nodes.
 -export([look/2, find_blind/2]).
 
--export_type([reason/0]).
+-export_type([reason/0, silence/0]).
 
--type reason() ::
+%% What a node looks like that is not to be had.
+-type silence() ::
     %% No node's name, or its host has no address.
     unknown_host
     %% The host is silent, or no node of that name runs there.
     | no_answer
-    %% It is kept out until all is cleaned up after it.
-    | blocked
+    %% It is kept out until all is cleaned up after it (`ferrets_dist_blocker').
+    | blocked.
+
+-type reason() ::
+    silence()
     %% These peers of ours do not reach it.
-    | {unreachable_from, [{node(), reason()}]}
+    | {unreachable_from, [{node(), silence()}]}
     %% These peers of it do not reach us.
-    | {unreachable_for, [{node(), reason()}]}
+    | {unreachable_for, [{node(), silence()}]}
     %% It is there, but the connection was refused: another cookie, most often.
     | refused.
 
@@ -62,14 +66,14 @@ ping_reachable(Node, Suspects, TimeoutMs) ->
     end.
 
 %% Those that this node is connected to and that do not reach another one.
--spec find_blind(node(), TimeoutMs :: pos_integer()) -> [{node(), reason()}].
+-spec find_blind(node(), TimeoutMs :: pos_integer()) -> [{node(), silence()}].
 find_blind(Node, TimeoutMs) ->
     Peers = lists:delete(Node, nodes()),
     Looks = erpc:multicall(Peers, ?MODULE, look, [Node, TimeoutMs], 2 * TimeoutMs),
     [{Peer, Reason} || {Peer, {ok, Reason}} <- lists:zip(Peers, Looks), Reason =/= connected, Reason =/= reachable].
 
 %% The same, seen from the other node; nobody if all that one might suspect are there.
--spec find_blind_there(node(), [node()], pos_integer()) -> [{node(), reason()}].
+-spec find_blind_there(node(), [node()], pos_integer()) -> [{node(), silence()}].
 find_blind_there(Node, Suspects, TimeoutMs) ->
     IsSilent = fun(Suspect) -> not lists:member(look(Suspect, TimeoutMs), [connected, reachable]) end,
     case lists:any(IsSilent, Suspects) andalso net_kernel:hidden_connect_node(Node) of
@@ -81,7 +85,7 @@ find_blind_there(Node, Suspects, TimeoutMs) ->
             []
     end.
 
--spec ask_for_blind(node(), pos_integer()) -> [{node(), reason()}].
+-spec ask_for_blind(node(), pos_integer()) -> [{node(), silence()}].
 ask_for_blind(Node, TimeoutMs) ->
     try
         erpc:call(Node, ?MODULE, find_blind, [node(), TimeoutMs], 3 * TimeoutMs)
@@ -100,7 +104,7 @@ connect(Node) ->
     end.
 
 %% Whether this node reaches another one, without connecting.
--spec look(node(), TimeoutMs :: pos_integer()) -> connected | reachable | reason().
+-spec look(node(), TimeoutMs :: pos_integer()) -> connected | reachable | silence().
 look(Node, TimeoutMs) ->
     case {lists:member(Node, nodes()), ferrets_dist_blocker:is_blocked(Node)} of
         {true, _} -> connected;
@@ -108,7 +112,7 @@ look(Node, TimeoutMs) ->
         {false, false} -> look_up(dist_util:split_node(Node), TimeoutMs)
     end.
 
--spec look_up({node, string(), string()} | term(), pos_integer()) -> reachable | reason().
+-spec look_up({node, string(), string()} | term(), pos_integer()) -> reachable | unknown_host | no_answer.
 look_up({node, Name, Host}, TimeoutMs) ->
     %% What the distribution itself would ask (`-epmd_module').
     Epmd = net_kernel:epmd_module(),

@@ -53,6 +53,6 @@ escape($") -> "\\\"";
 escape($\n) -> "\\n";
 escape(Character) -> <<Character/utf8>>.
 
--spec number(number()) -> iodata().
+-spec number(number()) -> string().
 number(Value) when is_integer(Value) -> integer_to_list(Value);
 number(Value) -> float_to_list(Value, [short]).
