@@ -10,7 +10,7 @@
 %%% It holds no lock and blocks nobody: links are symmetric and idempotent, so any number of joins can run at once. Of
 %%% joins that overlap, the one that surveys last sees what the others have linked, and closes the gaps between them.
 %%%
-%%% Not a supervisor of links: one that goes down later comes back by another join.
+%%% Not a supervisor of links: one that goes down later comes back by another join, which is what `ferrets_discovery' is for.
 %%%
 %%% Guarantee: after `ok' all servers of both sides were linked with one another, and each pair had the same data. After
 %%% `check_could_reach_each_other_failed' nothing has changed. If a server dies, those that are left end all linked, or the two
