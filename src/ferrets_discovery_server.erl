@@ -167,8 +167,12 @@ handle_task({ping, Node}, Outcome, State) ->
 handle_task({join, Pair}, Outcome, #state{joins = Joins} = State) ->
     Result = ferrets_join_pair:result(Pair, Outcome),
     log_found(Result, ferrets_join_queue:latest(Pair, Joins)),
-    State1 = State#state{joins = ferrets_join_queue:done(Pair, Result, Joins)},
-    answer_ready(start_join(keep_wanted(State1))).
+    Kept =
+        case is_wanted(Pair, nodes(), State) of
+            true -> Result;
+            false -> unwanted
+        end,
+    answer_ready(start_join(State#state{joins = ferrets_join_queue:done(Pair, Kept, Joins)})).
 
 -spec read_answer(ferrets_tasks:outcome(), state()) -> {ferrets_discovery:get_nodes_result(), BackendState :: term()}.
 read_answer({ok, {{ok, Nodes}, BackendState} = Answer}, State) ->
@@ -369,17 +373,16 @@ find_table(Tab, #state{tables = Tables, options = #{retry_intervals := #{after_e
 %% ---------------------------------------------------------------- joining
 
 %% Has these tables joined with these nodes, as far as both are wanted. One after the other, since the first join of a table
-%% mostly brings all others; but one that takes long does not hold up the next.
+%% mostly brings all others; but one that takes longer than we have patience for does not hold up the next.
 -spec join([node()], [ferrets:table()], state()) -> state().
-join(Nodes, Tables, #state{joins = Joins} = State) ->
-    Pairs = [{Node, Tab} || Tab <- Tables, Node <- Nodes],
-    start_join_if_idle(keep_wanted(State#state{joins = ferrets_join_queue:offer(Pairs, Joins)})).
-
--spec start_join_if_idle(state()) -> state().
-start_join_if_idle(#state{joins = Joins} = State) ->
-    case ferrets_join_queue:is_running(Joins) of
-        true -> State;
-        false -> start_join(State)
+join(Nodes, Tables, #state{joins = Joins, patience = Patience} = State) ->
+    Connected = nodes(),
+    Pairs = [{Node, Tab} || Tab <- Tables, Node <- Nodes, is_wanted({Node, Tab}, Connected, State)],
+    State1 = State#state{joins = ferrets_join_queue:offer(Pairs, Joins)},
+    case Patience of
+        %% Either none is under way, or those that are have had their time.
+        undefined -> start_join(State1);
+        _ -> State1
     end.
 
 -spec start_join(state()) -> state().
@@ -398,12 +401,13 @@ start_join(#state{joins = Joins, tasks = Tasks, patience = Patience} = State) ->
 
 %% Forgets joins with nodes that are not connected or listed, and of tables that are not ours any more.
 -spec keep_wanted(state()) -> state().
-keep_wanted(#state{nodes = Nodes, tables = Tables, joins = Joins} = State) ->
+keep_wanted(#state{joins = Joins} = State) ->
     Connected = nodes(),
-    IsWanted = fun({Node, Tab}) ->
-        lists:member(Node, Nodes) andalso lists:member(Node, Connected) andalso lists:member(Tab, Tables)
-    end,
-    State#state{joins = ferrets_join_queue:keep(IsWanted, Joins)}.
+    State#state{joins = ferrets_join_queue:keep(fun(Pair) -> is_wanted(Pair, Connected, State) end, Joins)}.
+
+-spec is_wanted(ferrets_join_pair:pair(), Connected :: [node()], state()) -> boolean().
+is_wanted({Node, Tab}, Connected, #state{nodes = Nodes, tables = Tables}) ->
+    lists:member(Node, Nodes) andalso lists:member(Node, Connected) andalso lists:member(Tab, Tables).
 
 %% ---------------------------------------------------------------- who waits
 

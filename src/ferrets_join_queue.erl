@@ -6,12 +6,14 @@
 -module(ferrets_join_queue).
 
 -export([new/0, offer/2, next/1, done/3, keep/2]).
--export([is_idle/1, is_running/1, is_again_wanted/1, results/1, latest/2, is_settled/2, has_unsettled/1]).
+-export([is_idle/1, is_again_wanted/1, results/1, latest/2, is_settled/2, has_unsettled/1]).
 
 -export_type([queue/0]).
 
 -record(queue, {
-    waiting = [] :: [ferrets_join_pair:pair()],
+    waiting = queue:new() :: queue:queue(ferrets_join_pair:pair()),
+    %% Those that wait, to be found quickly.
+    queued = #{} :: #{ferrets_join_pair:pair() => []},
     %% Whether it is to be done again.
     running = #{} :: #{ferrets_join_pair:pair() => boolean()},
     results = #{} :: #{ferrets_join_pair:pair() => ferrets_join_pair:result()}
@@ -27,21 +29,27 @@ offer(Pairs, Queue) ->
     lists:foldl(fun offer_one/2, Queue, Pairs).
 
 -spec offer_one(ferrets_join_pair:pair(), queue()) -> queue().
-offer_one(Pair, #queue{waiting = Waiting, running = Running} = Queue) ->
-    case {is_map_key(Pair, Running), lists:member(Pair, Waiting)} of
+offer_one(Pair, #queue{waiting = Waiting, queued = Queued, running = Running} = Queue) ->
+    case {is_map_key(Pair, Running), is_map_key(Pair, Queued)} of
         {true, _} -> Queue#queue{running = Running#{Pair := true}};
         {false, true} -> Queue;
-        {false, false} -> Queue#queue{waiting = Waiting ++ [Pair]}
+        {false, false} -> Queue#queue{waiting = queue:in(Pair, Waiting), queued = Queued#{Pair => []}}
     end.
 
 %% The pair to begin with now, which is under way from here on.
 -spec next(queue()) -> {ferrets_join_pair:pair(), queue()} | empty.
-next(#queue{waiting = []}) ->
-    empty;
-next(#queue{waiting = [Pair | Waiting], running = Running} = Queue) ->
-    {Pair, Queue#queue{waiting = Waiting, running = Running#{Pair => false}}}.
+next(#queue{waiting = Waiting, queued = Queued, running = Running} = Queue) ->
+    case queue:out(Waiting) of
+        {{value, Pair}, Rest} ->
+            {Pair, Queue#queue{waiting = Rest, queued = maps:remove(Pair, Queued), running = Running#{Pair => false}}};
+        {empty, _} ->
+            empty
+    end.
 
--spec done(ferrets_join_pair:pair(), ferrets_join_pair:result(), queue()) -> queue().
+%% A pair is done. The result of one that is not wanted any more is dropped.
+-spec done(ferrets_join_pair:pair(), ferrets_join_pair:result() | unwanted, queue()) -> queue().
+done(Pair, unwanted, #queue{running = Running, results = Results} = Queue) ->
+    Queue#queue{running = maps:remove(Pair, Running), results = maps:remove(Pair, Results)};
 done(Pair, Result, #queue{running = Running, results = Results} = Queue) ->
     {IsAgain, Rest} = maps:take(Pair, Running),
     Done = Queue#queue{running = Rest, results = Results#{Pair => Result}},
@@ -52,20 +60,17 @@ done(Pair, Result, #queue{running = Running, results = Results} = Queue) ->
 
 %% Forgets all pairs but these. What is under way goes on.
 -spec keep(fun((ferrets_join_pair:pair()) -> boolean()), queue()) -> queue().
-keep(IsWanted, #queue{waiting = Waiting, running = Running, results = Results} = Queue) ->
+keep(IsWanted, #queue{waiting = Waiting, queued = Queued, running = Running, results = Results} = Queue) ->
     Queue#queue{
-        waiting = lists:filter(IsWanted, Waiting),
+        waiting = queue:filter(IsWanted, Waiting),
+        queued = maps:filter(fun(Pair, _) -> IsWanted(Pair) end, Queued),
         running = maps:map(fun(Pair, IsAgain) -> IsAgain andalso IsWanted(Pair) end, Running),
         results = maps:filter(fun(Pair, _) -> IsWanted(Pair) end, Results)
     }.
 
 -spec is_idle(queue()) -> boolean().
-is_idle(#queue{waiting = Waiting, running = Running}) ->
-    Waiting =:= [] andalso map_size(Running) =:= 0.
-
--spec is_running(queue()) -> boolean().
-is_running(#queue{running = Running}) ->
-    map_size(Running) > 0.
+is_idle(#queue{queued = Queued, running = Running}) ->
+    map_size(Queued) =:= 0 andalso map_size(Running) =:= 0.
 
 -spec is_again_wanted(queue()) -> boolean().
 is_again_wanted(#queue{running = Running}) ->

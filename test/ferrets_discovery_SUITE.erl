@@ -21,6 +21,7 @@ all() ->
         a_node_that_comes_back_after_long_is_still_looked_for,
         a_healed_split_is_told_from_a_restart,
         a_frozen_node_holds_up_no_other,
+        a_join_that_hangs_holds_up_no_other,
         connected_nodes_are_joined,
         two_clusters_that_learn_of_each_other_become_one,
         tables_may_be_added_and_started_later,
@@ -190,6 +191,34 @@ a_frozen_node_holds_up_no_other(Config) ->
         ok = call(A, ferrets_discovery, delete_table, [disco, later]),
         ferrets_test_cluster:thaw(Frozen),
         start([Frozen], [?TAB], #{disco_file => Path}),
+        await_mesh(Peers, ?TAB)
+    end).
+
+%% Its node answers, its table's server does not: who joins it waits for half a minute.
+a_join_that_hangs_holds_up_no_other(Config) ->
+    Path = path(Config),
+    with_nodes(3, fun(Peers) ->
+        %% The first in line.
+        [Hung, A, B] = lists:sort(fun(X, Y) -> node(X) =< node(Y) end, Peers),
+        start_table(Peers, ?TAB),
+        ok = call(Hung, sys, suspend, [?TAB]),
+        write_file(Path, Peers),
+        StartMs = erlang:monotonic_time(millisecond),
+        [start_disco(Peer, #{disco_file => Path, tables => [?TAB]}) || Peer <- [A, B]],
+        await_mesh([A, B], ?TAB),
+        wait_until(fun() ->
+            case system_info(A) of
+                #{verify_ready := [{waiting_for_join_result, [_]}], join_status := running} -> true;
+                #{} -> false
+            end
+        end),
+        %% Long after patience with it has ended.
+        receive after 2_500 -> ok end,
+        start_table([A, B], later),
+        [ok = call(Peer, ferrets_discovery, add_table, [disco, later]) || Peer <- [A, B]],
+        await_mesh([A, B], later),
+        ?assert(erlang:monotonic_time(millisecond) - StartMs < 25_000),
+        ok = call(Hung, sys, resume, [?TAB]),
         await_mesh(Peers, ?TAB)
     end).
 
