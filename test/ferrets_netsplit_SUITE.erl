@@ -199,7 +199,7 @@ a_flapping_link_ends_whole(Config) ->
         [Dump | Dumps] = [maps:from_list(Dump) || Dump <- dumps(Peers, ?TAB)],
         [?assertEqual(Dump, Other) || Other <- Dumps],
         Losses = [call(Peer, ferrets_test_log, count, [ferrets_server_down]) || Peer <- Peers],
-        ct:pal("~p cuts, ~p writes acknowledged, servers lost per node: ~p", [
+        ct:pal("~p cuts, ~p writes acknowledged, servers lost per node: ~w", [
             Cuts, lists:sum([N || {_, N} <- Acknowledged]) div 10, Losses
         ]),
         ?assertEqual([], [Row || {Key, N} = Row <- Acknowledged, maps:get(Key, Dump, none) =/= N]),
