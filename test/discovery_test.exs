@@ -42,10 +42,10 @@ defmodule Ferrets.DiscoveryTest do
     :ok = Application.stop(:ten_lines)
   end
 
-  @tag :tmp_dir
-  test "each backend has its option", %{tmp_dir: dir} do
-    path = Path.join(dir, "nodes")
+  test "each backend has its option" do
+    path = Path.join(System.tmp_dir!(), "ferrets_nodes_#{System.pid()}")
     File.write!(path, "#{node()}\r\n")
+    on_exit(fn -> File.rm!(path) end)
 
     for backend <- [
           {:file, path},
