@@ -32,7 +32,9 @@
     %% Questions to `handle_conflict'.
     | conflicts_asked
     %% Leader operations that came here when another server was the leader.
-    | wrong_leader.
+    | wrong_leader
+    %% Entries that a comparison has brought and that should have been here long ago.
+    | diverged.
 
 -spec new() -> counters().
 new() ->
@@ -54,7 +56,7 @@ read(Counters) ->
 names() ->
     [
         messages_sent, bytes_sent, messages_received, bytes_received, batches, links_up, links_down, stalls, refusals,
-        servers_down, syncs, conflicts_asked, wrong_leader
+        servers_down, syncs, conflicts_asked, wrong_leader, diverged
     ].
 
 -spec index(name()) -> pos_integer().
@@ -70,4 +72,5 @@ index(refusals) -> 9;
 index(servers_down) -> 10;
 index(syncs) -> 11;
 index(conflicts_asked) -> 12;
-index(wrong_leader) -> 13.
+index(wrong_leader) -> 13;
+index(diverged) -> 14.

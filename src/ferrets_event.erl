@@ -26,6 +26,7 @@
     | ferrets_link_refused
     | ferrets_peer_stalled
     | ferrets_synced
+    | ferrets_diverged
     | ferrets_server_down
     %% Told by the second, as sums.
     | ferrets_conflicts
@@ -68,6 +69,7 @@ name(ferrets_link_down) -> [ferrets, link, down];
 name(ferrets_link_refused) -> [ferrets, link, refused];
 name(ferrets_peer_stalled) -> [ferrets, peer, stalled];
 name(ferrets_synced) -> [ferrets, sync, done];
+name(ferrets_diverged) -> [ferrets, sync, diverged];
 name(ferrets_server_down) -> [ferrets, server, down];
 name(ferrets_conflicts) -> [ferrets, conflicts];
 name(ferrets_wrong_leader) -> [ferrets, wrong_leader];

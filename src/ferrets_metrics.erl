@@ -96,7 +96,7 @@ flag(false) -> 0.
 kind(Name) when
     Name =:= messages_sent; Name =:= bytes_sent; Name =:= messages_received; Name =:= bytes_received; Name =:= batches;
     Name =:= links_up; Name =:= links_down; Name =:= stalls; Name =:= refusals; Name =:= servers_down; Name =:= syncs;
-    Name =:= conflicts_asked; Name =:= wrong_leader; Name =:= writes
+    Name =:= conflicts_asked; Name =:= wrong_leader; Name =:= writes; Name =:= diverged
 ->
     counter;
 kind(_) ->

@@ -39,7 +39,9 @@
     | {link_up, peer()}
     | {link_down, peer(), Reason :: atom()}
     | {refused, peer(), Reason :: atom()}
-    | {synced, peer()}.
+    | {synced, peer()}
+    %% A comparison that was made for no reason has brought so many entries that should have been here long ago.
+    | {diverged, peer(), pos_integer()}.
 %% Times below 2^64.
 -type operation() :: insert_new | insert_new_or_lookup | insert_serial.
 %% `found': the records that are there, in the external term format.
@@ -85,7 +87,7 @@ create(_Name, _Type, _KeyPos, _Settings) -> not_loaded().
 -spec close(handle()) -> ok.
 close(_Handle) -> not_loaded().
 
-%% `#{size, memory, garbage, pages, tombstones, incarnation, leader := self | peer(), log_entries, log_bytes, pulls, conflicts,
+%% `#{size, memory, garbage, pages, tombstones, incarnation, leader := self | peer(), writes, log_entries, log_bytes, pulls, conflicts,
 %%    peers := [#{peer, state := opening | syncing | synced, unacked, lag_ms, node, incarnation}]}'; memory in words.
 -spec status(handle()) -> status().
 status(_Handle) -> not_loaded().

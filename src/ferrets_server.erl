@@ -350,6 +350,10 @@ change_link({synced, Peer}, Pid, State) ->
     count(syncs, State),
     tell_peer(info, ferrets_synced, Pid, sync_numbers(Peer, State), #{}, State),
     answer_waiting(Peer, ok, set_link(Peer, synced, State));
+change_link({diverged, _Peer, Entries}, Pid, #state{counters = Counters} = State) ->
+    ferrets_counters:add(diverged, Entries, Counters),
+    tell_peer(warning, ferrets_diverged, Pid, #{entries => Entries}, #{}, State),
+    State;
 change_link({link_down, Peer, Reason}, Pid, State) ->
     count(links_down, State),
     tell_link_down(Reason, Pid, State),

@@ -18,6 +18,11 @@ impl Time {
         Time(ms << 16)
     }
 
+    /// The milliseconds of a clock's reading.
+    pub fn ms_of(reading: u64) -> u64 {
+        reading >> 16
+    }
+
     /// Whole milliseconds since 1970.
     pub fn ms(self) -> u64 {
         self.0 >> 16

@@ -95,4 +95,6 @@ pub enum Effect<W> {
     Refused(Peer, Refusal),
     /// This table has all that the peer had, and the other way round.
     Synced(Peer),
+    /// A comparison that was made for no reason has brought so many entries from the peer that should have been here long ago.
+    Diverged(Peer, u64),
 }

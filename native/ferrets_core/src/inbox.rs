@@ -38,6 +38,8 @@ pub(crate) struct Incoming {
     merged: Mark,
     /// Some entry took effect whose writer is not linked, so that no stream brings it to the others.
     pub news: bool,
+    /// How many entries took effect that should have been here long ago.
+    pub late: u64,
 }
 
 impl Incoming {
@@ -58,6 +60,7 @@ impl Incoming {
             entries: reader.rest().to_vec(),
             merged: Mark::default(),
             news: false,
+            late: 0,
         })
     }
 
@@ -80,8 +83,9 @@ impl Incoming {
                 store.begin_group();
             }
             let was_in_group = std::mem::replace(&mut in_group, entry.fixed.continues);
-            let news = merge_one(replica, store, now, (self.peer, self.then, &self.origins), entry, effects)?;
-            self.news |= news;
+            let merged = merge_one(replica, store, now, (self.peer, self.then, &self.origins), entry, effects)?;
+            self.news |= merged.is_news;
+            self.late += u64::from(merged.is_late);
             if was_in_group && !in_group {
                 store.end_group();
             }
@@ -104,7 +108,13 @@ impl Incoming {
     }
 }
 
-/// Merges an entry. Returns whether it took effect and its writer is not linked.
+/// What has become of an entry.
+struct Merged {
+    is_news: bool,
+    is_late: bool,
+}
+
+/// Merges an entry.
 fn merge_one<W, S: Store>(
     replica: &mut Replica<W>,
     store: &mut S,
@@ -112,7 +122,7 @@ fn merge_one<W, S: Store>(
     (peer, then, origins): (Peer, Then, &[Origin]),
     entry: RawEntry<'_>,
     effects: &mut Vec<Effect<W>>,
-) -> Result<bool, Garbled> {
+) -> Result<Merged, Garbled> {
     let kind = entry.fixed.kind;
     let version = entry.version(origins)?;
     replica.clock.observe(version.hlc);
@@ -134,7 +144,13 @@ fn merge_one<W, S: Store>(
     if let (Rule::Ask, Some(before)) = (rule, change.before) {
         replica.ask_conflict(peer, (before.version, version), entry.payload, effects);
     }
-    let is_news = change.verdict == Verdict::Replace && !replica.streams(version.origin);
+    let took_effect = change.verdict == Verdict::Replace;
+    let age_ms = now.ms().saturating_sub(Time::ms_of(version.hlc));
+    let merged = Merged {
+        is_news: took_effect && !replica.streams(version.origin),
+        // Who has not had it by the stream for so long would have been given up.
+        is_late: took_effect && age_ms > replica.config.stall_timeout_ms,
+    };
     replica.merged(now, change, Stamp { version, kind }, 0);
-    Ok(is_news)
+    Ok(merged)
 }

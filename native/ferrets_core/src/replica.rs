@@ -130,6 +130,8 @@ pub struct Status {
     pub incarnation: Incarnation,
     /// The server that serialises leader operations: the oldest; none means this one.
     pub leader: Option<Peer>,
+    /// Writes of local callers since this server started.
+    pub writes: u64,
     /// Entries that not all linked peers have acknowledged.
     pub log_entries: u64,
     /// Their bytes.
@@ -161,6 +163,7 @@ pub struct Replica<W> {
     pub(crate) owned: Owned,
     pub(crate) compare_at_ms: Option<u64>,
     links_made: u64,
+    writes: u64,
 }
 
 impl<W> Replica<W> {
@@ -180,6 +183,7 @@ impl<W> Replica<W> {
             conflicts: Conflicts::default(),
             owned: Owned::default(),
             links_made: 0,
+            writes: 0,
             config,
         }
     }
@@ -239,6 +243,7 @@ impl<W> Replica<W> {
 
     fn apply<S: Store>(&mut self, store: &mut S, now: Time, write: Write<'_, '_, S>, is_logged: bool) {
         let Write { kind, item, payload, observed, continues } = write;
+        self.writes += 1;
         let own = Version { hlc: self.clock.tick(now), origin: Origins::OWN };
         let version = observed.unwrap_or(own);
         let rule = |current| rules::newer_wins(&self.origins, current, kind, version);
@@ -273,6 +278,7 @@ impl<W> Replica<W> {
         Status {
             incarnation: self.config.writer.incarnation,
             leader: self.leader(),
+            writes: self.writes,
             log_entries,
             log_bytes,
             tombstones: self.tombstones.count(),

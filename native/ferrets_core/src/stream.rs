@@ -167,7 +167,7 @@ impl<W> Replica<W> {
                 up.applied = seq;
                 effects.push(send(incoming.peer, &Head::Ack { link: up.theirs, seq }));
             }
-            Then::PullOn { last } => self.chunk_merged(incoming.peer, last, incoming.news, effects),
+            Then::PullOn { last } => self.chunk_merged(incoming, last, effects),
         }
     }
 

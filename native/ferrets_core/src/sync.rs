@@ -24,7 +24,7 @@ use crate::digest::{bucket_of, bucket_start, BucketSet, Sums, BUCKETS};
 use crate::effect::{DownReason, Effect, Peer};
 use crate::entries::{Entries, EntryReader, Fixed, Mark};
 use crate::handshake::send;
-use crate::inbox::Then;
+use crate::inbox::{Incoming, Then};
 use crate::link::{LinkState, Silence};
 use crate::replica::{Limits, Progress, Replica};
 use crate::store::{Entry, Flow, KeyHash, Kind, Stamp, Store};
@@ -64,6 +64,8 @@ pub(crate) struct Pulls {
     silence: Silence,
     /// The present pull has brought writes of a server that is not linked.
     news: bool,
+    /// How many entries it has brought that should have been here long ago.
+    late: u64,
 }
 
 #[derive(Debug, Default)]
@@ -132,6 +134,7 @@ impl<W> Replica<W> {
         self.pulls.queue.retain(|(queued, _)| *queued != peer);
         if running {
             self.pulls.stage = Stage::Idle;
+            self.pulls.late = 0;
             if std::mem::take(&mut self.pulls.news) {
                 self.want_pull_from_all(Scope::FULL, effects);
             }
@@ -289,13 +292,14 @@ impl<W> Replica<W> {
     }
 
     /// A chunk's entries are all in the store.
-    pub(crate) fn chunk_merged(&mut self, peer: Peer, last: bool, news: bool, effects: &mut Vec<Effect<W>>) {
-        if !self.pulls.is_with(peer) {
+    pub(crate) fn chunk_merged(&mut self, incoming: &Incoming, last: bool, effects: &mut Vec<Effect<W>>) {
+        if !self.pulls.is_with(incoming.peer) {
             return;
         }
-        self.pulls.news |= news;
+        self.pulls.news |= incoming.news;
+        self.pulls.late += incoming.late;
         if last {
-            self.settle(peer, effects);
+            self.settle(incoming.peer, effects);
         }
     }
 
@@ -326,8 +330,12 @@ impl<W> Replica<W> {
 
     /// All that the peer had when it was asked is here.
     fn end_pull(&mut self, peer: Peer, effects: &mut Vec<Effect<W>>) {
-        self.pulls.queue.pop_front();
+        let scope = self.pulls.queue.pop_front().map(|(_, scope)| scope);
         self.pulls.stage = Stage::Idle;
+        let late = std::mem::take(&mut self.pulls.late);
+        if late > 0 && scope.is_some_and(|scope| !scope.tombstones) {
+            effects.push(Effect::Diverged(peer, late));
+        }
         if let Some(link) = self.links.get_mut(&peer) {
             let before = link.state();
             if let Some(up) = link.up_mut() {

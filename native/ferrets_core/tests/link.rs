@@ -26,13 +26,17 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
+        Self::comparing_every(u64::MAX)
+    }
+
+    fn comparing_every(compare_interval_ms: u64) -> Self {
         let config = Config {
             writer: Writer { incarnation: 77, node: b"here".to_vec() },
             started_ms: 1,
             shape: SHAPE,
             tombstone_ttl_ms: 1000,
             stall_timeout_ms: 10_000,
-            compare_interval_ms: u64::MAX,
+            compare_interval_ms,
             asks_conflicts: false,
             drops_owned: false,
             limits: Limits::default(),
@@ -277,4 +281,40 @@ fn a_group_that_is_cut_short_is_not_left_open() {
     let effects = host.bytes(&Head::Batch { link, seq: 1 }.encode(), &body);
     assert!(effects.contains(&Effect::LinkDown(PEER, DownReason::Malformed)));
     assert!(!host.store.in_group);
+}
+
+#[test]
+fn a_comparison_that_brings_what_should_have_been_here_long_ago_says_so() {
+    for (age_ms, expected) in [(0, None), (60_000, Some(Effect::Diverged(PEER, 2)))] {
+        let mut host = Host::comparing_every(5_000);
+        let link = host.link();
+        host.hear(&Head::Equal { link });
+        let now_ms = 100_000;
+        host.tick(now_ms - 5_000);
+        // A comparison is due, for which there is no other reason.
+        let mut effects = host.tick(now_ms);
+        assert!(matches!(heads(&effects)[..], [Head::Compare { .. }]), "{effects:?}");
+        let sums = {
+            let mut body = Vec::new();
+            body.extend(0_u16.to_le_bytes());
+            body.extend(1_u64.to_le_bytes());
+            body.extend(0_u64.to_le_bytes());
+            body
+        };
+        effects.extend(host.bytes(&Head::Sums { link }.encode(), &sums));
+        let mut body = Vec::new();
+        wire::put_origins(&mut body, [Writer { incarnation: 5, node: b"there".to_vec() }].iter());
+        let mut entries = Entries::default();
+        for key in 0..2 {
+            let hlc = (now_ms - age_ms) << 16;
+            entries.put(Fixed { kind: Kind::Record, continues: false, origin: 0, hlc }, &encode(key, 7));
+        }
+        body.extend(entries.bytes());
+        let head = Head::Chunk { link, next: None }.encode();
+        let now = Time::from_ms(now_ms);
+        host.replica.message(&mut host.store, now, PEER, (&head, &body), 100, &mut effects);
+        assert_eq!(host.store.iter().count(), 2, "{effects:?}");
+        let diverged = effects.iter().find(|effect| matches!(effect, Effect::Diverged(..)));
+        assert_eq!(diverged, expected.as_ref());
+    }
 }

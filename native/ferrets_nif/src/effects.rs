@@ -13,7 +13,7 @@ use crate::tags::Tag;
 
 mod atoms {
     rustler::atoms! {
-        send, reply, answer, conflict, wrong_leader, link_up, link_down, refused, synced,
+        send, reply, answer, conflict, wrong_leader, link_up, link_down, refused, synced, diverged,
         gone, gap, stalled, dropped_by_peer, relinked, malformed,
         protocol_version, table_type, keypos,
         inserted, present, found, leader_lost,
@@ -55,6 +55,7 @@ pub fn encode_each<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects, term
             Effect::LinkDown(peer, reason) => (atoms::link_down(), peer.0, down_reason(reason)).encode(env),
             Effect::Refused(peer, reason) => (atoms::refused(), peer.0, refusal(reason)).encode(env),
             Effect::Synced(peer) => (atoms::synced(), peer.0).encode(env),
+            Effect::Diverged(peer, entries) => (atoms::diverged(), peer.0, entries).encode(env),
         });
     }
 }

@@ -24,7 +24,7 @@ const SLICE_TOMBSTONES: usize = 64;
 mod atoms {
     rustler::atoms! {
         done, more,
-        incarnation, leader, log_entries, log_bytes, pulls, conflicts, peers,
+        incarnation, leader, writes, log_entries, log_bytes, pulls, conflicts, peers,
         // `self` is a word of Rust's.
         this = "self",
         peer, state, unacked, lag_ms, node, opening, syncing, synced,
@@ -212,6 +212,7 @@ fn status<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
     let pairs = [
         (atoms::incarnation(), status.incarnation.encode(env)),
         (atoms::leader(), leader),
+        (atoms::writes(), status.writes.encode(env)),
         (atoms::log_entries(), status.log_entries.encode(env)),
         (atoms::log_bytes(), status.log_bytes.encode(env)),
         (atoms::pulls(), status.pulls.encode(env)),

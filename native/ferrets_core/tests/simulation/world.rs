@@ -537,7 +537,7 @@ impl World {
                     }
                     self.tell(|| format!("server {from}: {effect:?}"));
                 }
-                Effect::WrongLeader { .. } | Effect::LinkDown(..) | Effect::Synced(_) => {
+                Effect::WrongLeader { .. } | Effect::LinkDown(..) | Effect::Synced(_) | Effect::Diverged(..) => {
                     self.tell(|| format!("server {from}: {effect:?}"));
                 }
                 Effect::AskConflict { id, theirs } => {
