@@ -34,6 +34,16 @@ defmodule Ferrets do
   @type server :: :ferrets.server()
 
   @type key :: term
+
+  @typedoc "A pattern, as `:ets.match_object/2` takes it."
+  @type pattern :: :ets.match_pattern()
+
+  @typedoc "A match specification, as `:ets.select/2` takes it, and as `:ets.fun2ms/1` makes it."
+  @type match_spec :: :ets.match_spec()
+
+  @typedoc "Where a query with a limit goes on; good on its node, for as long as its table lives."
+  @type continuation :: :ferrets.continuation()
+
   @type request_id :: :ferrets.request_id()
   @type response :: {:reply, term} | :timeout | {:error, {reason :: term, server :: term}}
 
@@ -259,6 +269,125 @@ defmodule Ferrets do
   @doc "All records of a table that may be on another node, in one message."
   @spec remote_dump(server) :: {:ok, [tuple]}
   defdelegate remote_dump(server), to: :ferrets
+
+  @doc """
+  What the variables of a pattern are bound to, for each record that matches, in the order of their numbers.
+
+  Patterns and match specifications are those of `:ets`, and so are results, their order and exceptions, for a table of the same
+  type. Records are looked at where they stand, and only results are copied. A query is done in short steps, and is no
+  snapshot: a record that is there throughout is looked at once. A key that is given is looked up, and of an `:ordered_set`
+  the beginning of a key is a range; all else looks at all records.
+
+      iex> {:ok, _pid} = Ferrets.start_link(name: :doc_match)
+      iex> Ferrets.insert_many(:doc_match, [{{"host", "attic"}, :anna}, {{"host", "cellar"}, :bert}])
+      iex> Ferrets.match(:doc_match, {{"host", :"$1"}, :"$2"})
+      [["attic", :anna], ["cellar", :bert]]
+  """
+  @spec match(table, pattern) :: [[term]]
+  defdelegate match(table, pattern), to: :ferrets
+
+  @doc """
+  The same with a limit: some results and where to go on, or `:"$end_of_table"`. The limit is exact but for the last results.
+
+      iex> {:ok, _pid} = Ferrets.start_link(name: :doc_match_limit)
+      iex> Ferrets.insert_many(:doc_match_limit, [{1}, {2}, {3}])
+      iex> {[[1], [2]], continuation} = Ferrets.match(:doc_match_limit, {:"$1"}, 2)
+      iex> Ferrets.match(continuation)
+      {[[3]], :"$end_of_table"}
+  """
+  @spec match(table, pattern, pos_integer) :: {[[term]], continuation} | :"$end_of_table"
+  defdelegate match(table, pattern, limit), to: :ferrets
+
+  @doc "Goes on with a query that has a limit, whichever it was."
+  @spec match(continuation) :: {[[term]], continuation} | :"$end_of_table"
+  defdelegate match(continuation), to: :ferrets
+
+  @doc """
+  The records that match a pattern.
+
+      iex> {:ok, _pid} = Ferrets.start_link(name: :doc_match_object)
+      iex> Ferrets.insert_many(:doc_match_object, [{{"anna", 1}, :phone}, {{"anna", 2}, :laptop}, {{"bert", 1}, :phone}])
+      iex> Ferrets.match_object(:doc_match_object, {{"anna", :_}, :_})
+      [{{"anna", 1}, :phone}, {{"anna", 2}, :laptop}]
+  """
+  @spec match_object(table, pattern) :: [tuple]
+  defdelegate match_object(table, pattern), to: :ferrets
+
+  @doc "The same with a limit, as `match/3`."
+  @spec match_object(table, pattern, pos_integer) :: {[tuple], continuation} | :"$end_of_table"
+  defdelegate match_object(table, pattern, limit), to: :ferrets
+
+  @doc "Goes on with a query that has a limit, whichever it was."
+  @spec match_object(continuation) :: {[tuple], continuation} | :"$end_of_table"
+  defdelegate match_object(continuation), to: :ferrets
+
+  @doc """
+  What a match specification gives for the records that match it.
+
+      iex> {:ok, _pid} = Ferrets.start_link(name: :doc_select)
+      iex> Ferrets.insert_many(:doc_select, a: 1, b: 2, c: 3)
+      iex> Ferrets.select(:doc_select, [{{:"$1", :"$2"}, [{:>, :"$2", 1}], [{{:"$2", :"$1"}}]}])
+      [{2, :b}, {3, :c}]
+      iex> Ferrets.select(:doc_select, [{:_, [{:no_function, 1}], [true]}])
+      ** (ArgumentError) argument error
+  """
+  @spec select(table, match_spec) :: [term]
+  defdelegate select(table, match_spec), to: :ferrets
+
+  @doc "The same with a limit, as `match/3`."
+  @spec select(table, match_spec, pos_integer) :: {[term], continuation} | :"$end_of_table"
+  defdelegate select(table, match_spec, limit), to: :ferrets
+
+  @doc "Goes on with a query that has a limit, whichever it was."
+  @spec select(continuation) :: {[term], continuation} | :"$end_of_table"
+  defdelegate select(continuation), to: :ferrets
+
+  @doc """
+  `select/2`, of an `:ordered_set` from the last key to the first.
+
+      iex> {:ok, _pid} = Ferrets.start_link(name: :doc_select_reverse)
+      iex> Ferrets.insert_many(:doc_select_reverse, a: 1, b: 2)
+      iex> Ferrets.select_reverse(:doc_select_reverse, [{{:"$1", :_}, [], [:"$1"]}])
+      [:b, :a]
+  """
+  @spec select_reverse(table, match_spec) :: [term]
+  defdelegate select_reverse(table, match_spec), to: :ferrets
+
+  @doc "The same with a limit, as `match/3`."
+  @spec select_reverse(table, match_spec, pos_integer) ::
+          {[term], continuation} | :"$end_of_table"
+  defdelegate select_reverse(table, match_spec, limit), to: :ferrets
+
+  @doc "Goes on with a query that has a limit, whichever it was."
+  @spec select_reverse(continuation) :: {[term], continuation} | :"$end_of_table"
+  defdelegate select_reverse(continuation), to: :ferrets
+
+  @doc """
+  For how many records a match specification gives `true`. Copies nothing.
+
+      iex> {:ok, _pid} = Ferrets.start_link(name: :doc_select_count)
+      iex> Ferrets.insert_many(:doc_select_count, a: 1, b: 2, c: 3)
+      iex> Ferrets.select_count(:doc_select_count, [{{:_, :"$1"}, [{:>, :"$1", 1}], [true]}])
+      2
+  """
+  @spec select_count(table, match_spec) :: non_neg_integer
+  defdelegate select_count(table, match_spec), to: :ferrets
+
+  @doc """
+  Deletes on every node what matches a pattern here, in the versions that are seen here, and returns how many records were
+  found.
+
+      iex> {:ok, _pid} = Ferrets.start_link(name: :doc_match_delete)
+      iex> Ferrets.insert_many(:doc_match_delete, a: 1, b: 2, c: 1)
+      iex> Ferrets.match_delete(:doc_match_delete, {:_, 1})
+      2
+  """
+  @spec match_delete(server, pattern) :: non_neg_integer
+  defdelegate match_delete(server, pattern), to: :ferrets
+
+  @doc "The same for the records for which a match specification gives `true`."
+  @spec select_delete(server, match_spec) :: non_neg_integer
+  defdelegate select_delete(server, match_spec), to: :ferrets
 
   @doc """
   What there is to know of a table and its peers.

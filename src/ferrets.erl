@@ -34,10 +34,13 @@
 -export([wait_response/2, wait_responses/2]).
 -export([lookup/2, lookup_element/3, lookup_element/4, member/2, size/1]).
 -export([first/1, last/1, next/2, prev/2, tab2list/1, dump/1, foldl/3, foldr/3, remote_dump/1]).
+-export([match/1, match/2, match/3, match_object/1, match_object/2, match_object/3]).
+-export([select/1, select/2, select/3, select_reverse/1, select_reverse/2, select_reverse/3, select_count/2]).
+-export([match_delete/2, select_delete/2]).
 -export([info/1, table_name/1, other_nodes/1, other_pids/1, get_nodes_request/1, get_leader/1, ping/1, ping_all/1]).
 -export([set_leader/2, pause/1, unpause/2, digest/1, verify/1, sync/1]).
 
--export_type([table/0, server/0, key/0, options/0, start_error/0, option_error/0, request_id/0]).
+-export_type([table/0, server/0, key/0, options/0, start_error/0, option_error/0, request_id/0, continuation/0]).
 
 -compile({no_auto_import, [size/1]}).
 
@@ -49,6 +52,8 @@
 -type start_error() :: ferrets_server:start_error().
 -type option_error() :: ferrets_options:reason().
 -type request_id() :: ferrets_request:id().
+%% Where a query with a limit goes on; good on its node, for as long as its table lives.
+-type continuation() :: ferrets_select:continuation().
 
 %% ---------------------------------------------------------------- a table's life
 
@@ -105,6 +110,21 @@ delete_object(Server, Record) ->
 -spec delete_objects(server(), [tuple()]) -> ok.
 delete_objects(Server, Records) ->
     ferrets_write:call(Server, delete_objects, Records).
+
+%% Deletes on every node what matches a pattern here, in the versions that are seen here: a newer record of the key, on whatever
+%% node, survives. Returns how many records were found. Looks at all records that may match (see `select/2'), in slices, and
+%% deletes while it looks: a reader may see a part of them gone.
+%%
+%%     1> ferrets:match_delete(sessions, {{<<"anna">>, '_'}, '_', '_'}).
+%%     2
+-spec match_delete(server(), ets:match_pattern()) -> non_neg_integer().
+match_delete(Server, Pattern) ->
+    ferrets_select:delete(Server, ferrets_select:deletion(Pattern)).
+
+%% The same for the records for which a match specification gives `true'.
+-spec select_delete(server(), ets:match_spec()) -> non_neg_integer().
+select_delete(Server, Spec) ->
+    ferrets_select:delete(Server, Spec).
 
 %% ---------------------------------------------------------------- writes that the leader does one after the other
 
@@ -236,6 +256,86 @@ foldr(Fun, Acc, Tab) ->
 -spec remote_dump(server()) -> {ok, [tuple()]}.
 remote_dump(Server) ->
     ferrets_address:call(Server, dump).
+
+%% ---------------------------------------------------------------- queries: local, never a message
+
+%% Patterns, match specifications, results, their order and exceptions are those of `ets' on a table of the same type, in this
+%% release of OTP. Records are looked at where they stand, and only results are copied to the caller's heap. A query is in
+%% many short steps, and no snapshot: a record that is there throughout is looked at once.
+%%
+%% What is looked at: of a key that the pattern gives, its records; of a key of which an `ordered_set' is given the beginning, as in
+%% `{{<<"anna">>, '_'}, '_'}', that range; else all records. Of several clauses the same holds if all of them give whole
+%% keys, or all the same beginning.
+%%
+%% With a limit, the result is `{Results, Continuation}' or `$end_of_table'; the calls with one argument go on from there. A
+%% malformed pattern or specification, a limit that is no positive integer, and a continuation that is none, or whose table
+%% is gone, raise `badarg'.
+
+%% What the variables of a pattern are bound to, in the order of their numbers.
+%%
+%%     1> ferrets:match(rooms, {{'$1', <<"host">>}, '$2'}).
+%%     [[<<"attic">>,<0.85.0>],[<<"cellar">>,<0.86.0>]]
+-spec match(table(), ets:match_pattern()) -> [[term()]].
+match(Tab, Pattern) ->
+    ferrets_select:all(Tab, ferrets_select:matching(Pattern), forward).
+
+-spec match(table(), ets:match_pattern(), pos_integer()) -> {[[term()]], continuation()} | '$end_of_table'.
+match(Tab, Pattern, Limit) ->
+    ferrets_select:chunk(Tab, ferrets_select:matching(Pattern), forward, Limit).
+
+-spec match(continuation()) -> {[[term()]], continuation()} | '$end_of_table'.
+match(Continuation) ->
+    ferrets_select:continue(Continuation).
+
+%% The records that match a pattern.
+%%
+%%     1> ferrets:match_object(sessions, {{<<"anna">>, '_'}, '_', '_'}).
+%%     [{{<<"anna">>,phone},<0.85.0>,#{}}]
+-spec match_object(table(), ets:match_pattern()) -> [tuple()].
+match_object(Tab, Pattern) ->
+    ferrets_select:all(Tab, ferrets_select:objects(Pattern), forward).
+
+-spec match_object(table(), ets:match_pattern(), pos_integer()) -> {[tuple()], continuation()} | '$end_of_table'.
+match_object(Tab, Pattern, Limit) ->
+    ferrets_select:chunk(Tab, ferrets_select:objects(Pattern), forward, Limit).
+
+-spec match_object(continuation()) -> {[tuple()], continuation()} | '$end_of_table'.
+match_object(Continuation) ->
+    ferrets_select:continue(Continuation).
+
+%% What a match specification gives for the records that match it.
+%%
+%%     1> ferrets:select(sessions, [{{{'$1', '_'}, '$2', '_'}, [{'==', {node, '$2'}, node()}], ['$1']}]).
+%%     [<<"anna">>]
+-spec select(table(), ets:match_spec()) -> [term()].
+select(Tab, Spec) ->
+    ferrets_select:all(Tab, Spec, forward).
+
+-spec select(table(), ets:match_spec(), pos_integer()) -> {[term()], continuation()} | '$end_of_table'.
+select(Tab, Spec, Limit) ->
+    ferrets_select:chunk(Tab, Spec, forward, Limit).
+
+-spec select(continuation()) -> {[term()], continuation()} | '$end_of_table'.
+select(Continuation) ->
+    ferrets_select:continue(Continuation).
+
+%% The same, of an `ordered_set' from the last key to the first.
+-spec select_reverse(table(), ets:match_spec()) -> [term()].
+select_reverse(Tab, Spec) ->
+    ferrets_select:all(Tab, Spec, backward).
+
+-spec select_reverse(table(), ets:match_spec(), pos_integer()) -> {[term()], continuation()} | '$end_of_table'.
+select_reverse(Tab, Spec, Limit) ->
+    ferrets_select:chunk(Tab, Spec, backward, Limit).
+
+-spec select_reverse(continuation()) -> {[term()], continuation()} | '$end_of_table'.
+select_reverse(Continuation) ->
+    ferrets_select:continue(Continuation).
+
+%% For how many records a match specification gives `true'. Copies nothing.
+-spec select_count(table(), ets:match_spec()) -> non_neg_integer().
+select_count(Tab, Spec) ->
+    ferrets_select:count(Tab, Spec).
 
 %% ---------------------------------------------------------------- the server and its peers
 

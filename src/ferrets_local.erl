@@ -12,7 +12,7 @@
 %%%            ferrets_local:delete_owned(sessions, Node) end}).
 -module(ferrets_local).
 
--export([insert/2, delete/2, delete_object/2, delete_all_objects/1, delete_owned/2]).
+-export([insert/2, delete/2, delete_object/2, delete_all_objects/1, match_delete/2, select_delete/2, delete_owned/2]).
 
 %% A record, or a list of records of which none is inserted if one is bad.
 -spec insert(ferrets:table(), tuple() | [tuple()]) -> true.
@@ -36,6 +36,17 @@ delete_object(Tab, Record) ->
 delete_all_objects(Tab) ->
     ferrets_walk:each_slice(fun(Records) -> all(fun ferrets_nif:local_delete_objects/2, Tab, Records) end, Tab),
     true.
+
+%% Deletes the records that match a pattern. In slices: a reader may see a part of them gone.
+-spec match_delete(ferrets:table(), ets:match_pattern()) -> true.
+match_delete(Tab, Pattern) ->
+    _ = select_delete(Tab, ferrets_select:deletion(Pattern)),
+    true.
+
+%% Deletes the records for which a match specification gives `true', and returns how many there were. In slices.
+-spec select_delete(ferrets:table(), ets:match_spec()) -> non_neg_integer().
+select_delete(Tab, Spec) ->
+    ferrets_select:delete_here(fun(Records) -> all(fun ferrets_nif:local_delete_objects/2, Tab, Records) end, Tab, Spec).
 
 %% Deletes the records that were written on a node, whatever is in them, and returns how many there were. If the node is
 %% not linked, none of them comes back by any road until it is linked again.

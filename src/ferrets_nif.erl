@@ -9,17 +9,19 @@
 -export([abi/0]).
 -export([create/4, close/1, status/1]).
 -export([lookup/2, lookup_element/3, lookup_element/4, member/2, size/1, first/1, last/1, next/2, prev/2, scan/2, scan_back/2]).
+-export([select/4, select_on/5]).
 -export([check/3, insert/3, insert_many/3, delete/3, delete_many/3, delete_objects/3, ask/4]).
 -export([local_insert/2, local_delete/2, local_delete_objects/2, local_delete_owned/3]).
 -export([peer_up/2, peer_down/2, message/4, work/1, flush/1, barrier/2, tick/1]).
 -export([digest/1, sync/1, force_leader/2, pause/2, end_detour/1, decide/3]).
 
 -export_type([handle/0, peer/0, tag/0, operation/0, answer/0, effect/0, settings/0, position/0, status/0]).
+-export_type([program/0, mode/0, selected/0]).
 
 -on_load(load/0).
 
 %% Raised by both sides together whenever a call's name, arity, arguments or meaning change.
--define(ABI, 2).
+-define(ABI, 3).
 
 -opaque handle() :: reference().
 %% A peer's number, given out by the server: the library knows no pids of other servers.
@@ -27,6 +29,14 @@
 %% What a waiting caller is known by: an alias.
 -type tag() :: reference().
 -type position() :: start | term().
+%% A compiled match specification. Good for the table that it was compiled for, for as long as that lives.
+-opaque program() :: reference().
+%% What is wanted: what matching records give, in the table's order or, of an `ordered_set', in reverse; the records that
+%% give `true'; or only how many do.
+-type mode() :: forward | backward | hits | count.
+-type selected() ::
+    {done, Count :: non_neg_integer(), [term()]}
+    | {more, Count :: non_neg_integer(), [term()], position(), program()}.
 -type effect() ::
     {send, peer(), Head :: binary(), Body :: binary()}
     | {reply, [tag()]}
@@ -128,6 +138,15 @@ scan(_Tab, _Position) -> not_loaded().
 %% The same from the end, in a table that has an order; its positions are for this call only.
 -spec scan_back(atom(), position()) -> {[tuple()], position() | done}.
 scan_back(_Tab, _Position) -> not_loaded().
+
+%% A slice of a query. It ends when so many have been found, of records that share a hash perhaps some more, or when its time
+%% is over: `more' says where to go on. A malformed specification raises `badarg'.
+-spec select(atom(), ets:match_spec(), mode(), pos_integer() | infinity) -> selected().
+select(_Tab, _Spec, _Mode, _Limit) -> not_loaded().
+
+%% The next slice.
+-spec select_on(atom(), program(), position(), mode(), pos_integer() | infinity) -> selected().
+select_on(_Tab, _Program, _Position, _Mode, _Limit) -> not_loaded().
 
 %% ---------------------------------------------------------------- writes by local callers
 

@@ -30,6 +30,23 @@ defmodule Ferrets.Local do
   @spec delete_all_objects(Ferrets.table()) :: true
   defdelegate delete_all_objects(table), to: :ferrets_local
 
+  @doc """
+  Deletes the records that match a pattern here.
+
+      iex> {:ok, _pid} = Ferrets.start_link(name: :doc_local_match)
+      iex> Ferrets.insert_many(:doc_local_match, a: 1, b: 2)
+      iex> Ferrets.Local.match_delete(:doc_local_match, {:_, 1})
+      true
+      iex> Ferrets.tab2list(:doc_local_match)
+      [b: 2]
+  """
+  @spec match_delete(Ferrets.table(), Ferrets.pattern()) :: true
+  defdelegate match_delete(table, pattern), to: :ferrets_local
+
+  @doc "Deletes the records here for which a match specification gives `true`, and returns how many there were."
+  @spec select_delete(Ferrets.table(), Ferrets.match_spec()) :: non_neg_integer
+  defdelegate select_delete(table, match_spec), to: :ferrets_local
+
   @doc "Deletes the records that were written on a node, and returns how many there were."
   @spec delete_owned(Ferrets.table(), node) :: non_neg_integer
   defdelegate delete_owned(table, node), to: :ferrets_local

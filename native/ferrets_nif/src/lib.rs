@@ -1,14 +1,16 @@
 //! The NIF library of Ferrets: Erlang terms in and out, term arenas, the store.
 //!
-//! [`nif_table`], [`nif_read`], [`nif_write`] and [`nif_server`] are what Erlang calls. An [`engine`] drives the protocol. [`registry`] finds a [`table`] by name; [`read`] and
-//! [`walk`] read it, a [`store::Writer`] changes it. Records live in [`page`]s, the [`index`] finds them by hash, the
+//! [`nif_table`], [`nif_read`], [`nif_select`], [`nif_write`] and [`nif_server`] are what Erlang calls. An [`engine`] drives the protocol. [`registry`] finds a [`table`] by name; [`read`] and
+//! [`walk`] read it, [`matching`] says what of it a query wants, a [`store::Writer`] changes it. Records live in [`page`]s, the [`index`] finds them by hash, the
 //! [`order`] by key. [`pool`] explains why readers need no reference counts, [`beam`] is the only place that calls the VM.
 
 mod beam;
 mod effects;
 mod engine;
 mod index;
+mod matching;
 mod nif_read;
+mod nif_select;
 mod nif_server;
 mod nif_table;
 mod nif_write;
@@ -33,7 +35,7 @@ use beam::term::has_expected_tags;
 
 /// The number of the interface between `ferrets_nif.erl` and this library. Raised by both sides together whenever a
 /// call's name, arity, arguments or meaning change.
-const ABI: u32 = 2;
+const ABI: u32 = 3;
 
 /// Refuses to load for another ABI, and into a VM whose terms it would take for others. The VM refuses by itself to load the library a second time, since it has no
 /// upgrade callback: tables stay as they are.

@@ -24,7 +24,7 @@ impl From<Gone> for BadArg {
 }
 
 /// The table of a name, as soon as it may be read.
-fn table(name: Term<'_>) -> Result<(&'static Table, TableId), BadArg> {
+pub fn table(name: Term<'_>) -> Result<(&'static Table, TableId), BadArg> {
     let (table, id) = registry::find(name).ok_or(BadArg)?;
     table.pass_gate(id);
     Ok((table, id))

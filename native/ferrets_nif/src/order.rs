@@ -35,7 +35,14 @@ pub enum Aim<'a> {
     Last,
     /// At the page that has the key, or would.
     Key(Term<'a>),
+    /// At the page that has the first key of a range, or would.
+    Begin(Range<'a>),
+    /// At the page that has the last key of a range, or would.
+    End(Range<'a>),
 }
+
+/// A range of keys: says of a key whether it is before the range, in it, or beyond.
+pub type Range<'a> = &'a dyn Fn(Term<'_>) -> std::cmp::Ordering;
 
 /// The shell of an inner node.
 #[derive(Default)]
@@ -77,11 +84,16 @@ impl<T: Copy> Node<T> {
 
     /// The last place whose fence is not above the key.
     fn locate(&self, key: Term<'_>) -> usize {
+        self.locate_by(|fence| compare(fence, key).is_gt())
+    }
+
+    /// The last place whose fence is not too high.
+    fn locate_by(&self, is_too_high: impl Fn(Term<'_>) -> bool) -> usize {
         let (mut low, mut high) = (1, self.fences.len());
         while low < high {
             let middle = low + (high - low) / 2;
             match self.fence(middle) {
-                Some(fence) if compare(fence, key).is_gt() => high = middle,
+                Some(fence) if is_too_high(fence) => high = middle,
                 _ => low = middle + 1,
             }
         }
@@ -93,6 +105,9 @@ impl<T: Copy> Node<T> {
             Aim::First => 0,
             Aim::Last => self.targets.len().checked_sub(1)?,
             Aim::Key(key) => self.locate(key),
+            // Keys of the range may also be on the page before the first fence in it.
+            Aim::Begin(range) => self.locate_by(|fence| range(fence).is_ge()),
+            Aim::End(range) => self.locate_by(|fence| range(fence).is_gt()),
         };
         self.targets.get(at).copied()
     }

@@ -101,6 +101,19 @@ impl Page {
         prefetch(metas.cast(), usize::from(slot) * size_of::<Meta>());
     }
 
+    /// Asks for the cache lines that whoever comes to a slot needs first: the lock's, and those of the slot.
+    #[inline]
+    pub fn prefetch_head(&self, slot: u8) {
+        (0..2).for_each(|line| prefetch((&raw const *self).cast(), line * 64));
+        self.prefetch(slot);
+        self.prefetch_meta(slot);
+    }
+
+    /// Asks for an entry's cache lines. They come while the lock is held no more.
+    pub fn prefetch_entry(&self, slot: u8) {
+        self.read().terms[usize::from(slot)].prefetch_all();
+    }
+
     /// Locks the page for reading.
     #[inline]
     pub fn read(&self) -> RwLockReadGuard<'_, Body> {
@@ -378,6 +391,59 @@ impl Body {
     /// The next of a run of another page's come here, from the beginning on.
     pub fn continue_run(&mut self, of: &Body) {
         self.run = (1, of.run.1);
+    }
+
+    /// The first of these positions of whose key this does not hold, else their end. It must hold of all keys before.
+    pub fn partition(&self, positions: std::ops::Range<usize>, holds: impl Fn(Term<'_>) -> bool) -> usize {
+        let (mut low, mut high) = (positions.start, positions.end);
+        let mut steps = 0;
+        while low < high {
+            if steps % ANTICIPATED == 0 && high - low > ANTICIPATED {
+                self.anticipate(low, high, ANTICIPATED);
+            }
+            steps += 1;
+            let middle = low + (high - low) / 2;
+            if self.at(middle).and_then(|slot| self.key(slot)).is_none_or(&holds) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// Asks for the cache lines of the entry at a position.
+    #[inline]
+    pub fn prefetch_at(&self, position: usize) {
+        if let Some(slot) = self.at(position) {
+            self.terms[usize::from(slot)].prefetch_all();
+        }
+    }
+
+    /// Likewise from a position on, looking at near positions first.
+    pub fn gallop(&self, from: usize, holds: impl Fn(Term<'_>) -> bool) -> usize {
+        let (mut first, mut stride) = (from, 1);
+        while let Some(slot) = self.at(first + stride - 1) {
+            if !self.key(slot).is_none_or(&holds) {
+                return self.partition(first..first + stride - 1, holds);
+            }
+            first += stride;
+            stride *= 2;
+        }
+        self.partition(first..self.len().max(first), holds)
+    }
+
+    /// The least position from which on this holds of all keys up to a position, looking at near positions first.
+    pub fn gallop_down(&self, to: usize, holds: impl Fn(Term<'_>) -> bool) -> usize {
+        let (mut end, mut stride) = (to, 1);
+        while let Some(slot) = end.checked_sub(stride).and_then(|at| self.at(at)) {
+            if !self.key(slot).is_none_or(&holds) {
+                return self.partition(end - stride + 1..end, |key| !holds(key));
+            }
+            end -= stride;
+            stride *= 2;
+        }
+        self.partition(0..end, |key| !holds(key))
     }
 
     /// Whether an entry of so many words can be added.

@@ -8,9 +8,10 @@ use std::cmp::Ordering;
 
 use rustler::Term;
 
+use crate::beam::scratch::shorten;
 use crate::beam::term::{compare, encode, is_identical};
 use crate::index::{Gone, Which};
-use crate::order::Aim;
+use crate::order::{Aim, Range};
 use crate::page::{Body, PageNumber};
 use crate::places::Place;
 use crate::table::{Table, TableId};
@@ -140,6 +141,128 @@ fn show_page(
     }
 }
 
+/// How many records ahead memory is asked for the next ones, in the order of keys.
+const NEAR_AHEAD: usize = 4;
+
+/// A walk over a range of keys.
+pub struct Course<'a, 'r> {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// It goes on beyond this key.
+    pub beyond: Option<Term<'a>>,
+    /// The range, if it is not all keys.
+    pub range: Option<Range<'r>>,
+}
+
+impl<'a> Course<'a, '_> {
+    /// Where the walk starts, or goes on.
+    fn aim(&self) -> Aim<'_> {
+        match (self.beyond, self.range, self.direction) {
+            (Some(key), _, _) => Aim::Key(shorten(key)),
+            (None, Some(range), Direction::Up) => Aim::Begin(range),
+            (None, Some(range), Direction::Down) => Aim::End(range),
+            (None, None, Direction::Up) => Aim::First,
+            (None, None, Direction::Down) => Aim::Last,
+        }
+    }
+
+    /// The positions of a page that are still to be shown.
+    fn positions(&self, body: &Body) -> std::ops::Range<usize> {
+        let all = 0..body.len();
+        let beyond = self.beyond.map(|key| body.search(key));
+        match (self.direction, self.range) {
+            (Direction::Up, range) => {
+                let first = match (beyond, range) {
+                    (Some(Ok(at)), _) => at + 1,
+                    (Some(Err(at)), _) => at,
+                    (None, Some(range)) => body.partition(all.clone(), |key| range(key).is_lt()),
+                    (None, None) => 0,
+                };
+                let end = range.map_or(all.end, |range| body.gallop(first, |key| range(key).is_le()));
+                first..end
+            }
+            (Direction::Down, range) => {
+                let end = match (beyond, range) {
+                    (Some(Ok(at) | Err(at)), _) => at,
+                    (None, Some(range)) => body.partition(all.clone(), |key| range(key).is_le()),
+                    (None, None) => all.end,
+                };
+                let first = range.map_or(0, |range| body.gallop_down(end, |key| range(key).is_ge()));
+                first..end
+            }
+        }
+    }
+
+    /// Whether nothing of the range is behind a page of which these positions have been shown.
+    fn is_over(&self, body: &Body, shown: &std::ops::Range<usize>) -> bool {
+        self.range.is_some()
+            && match self.direction {
+                Direction::Up => shown.end < body.len(),
+                Direction::Down => shown.start > 0,
+            }
+    }
+}
+
+/// Shows the records of a range in the order of keys. `show` runs under a page's lock. `keep` copies a key, from which the
+/// walk can go on; it is asked once per page, and when the walk stops. `is_late` is asked once per page whether to stop.
+/// Returns whether all records have been shown; if not, the course knows where to go on.
+///
+/// # Errors
+/// [`Gone`] if the table has been dropped.
+pub fn by_range<'a>(
+    table: &Table,
+    id: TableId,
+    course: &mut Course<'a, '_>,
+    keep: impl Fn(Term<'_>) -> Term<'a>,
+    is_late: impl Fn() -> bool,
+    mut show: impl FnMut(Term<'_>) -> Step,
+) -> Result<bool, Gone> {
+    let is_there = || table.id() == id;
+    'seek: loop {
+        let version = table.order.settled_version();
+        let mut next = Some(table.order.seek(id, course.aim(), is_there)?);
+        while let Some(number) = next {
+            let body = number.page().read();
+            if body.owner() != id || table.order.version() != version {
+                drop(body);
+                if !is_there() {
+                    return Err(Gone);
+                }
+                continue 'seek;
+            }
+            let positions = course.positions(&body);
+            let mut visit = |position: &usize| {
+                let ahead = match course.direction {
+                    Direction::Up => position + NEAR_AHEAD,
+                    Direction::Down => position.wrapping_sub(NEAR_AHEAD),
+                };
+                body.prefetch_at(ahead);
+                body.at(*position).and_then(|slot| body.record(slot)).is_some_and(|record| show(record) == Step::Enough)
+            };
+            let stopped_at = match course.direction {
+                Direction::Up => positions.clone().find(|position| visit(position)),
+                Direction::Down => positions.clone().rev().find(|position| visit(position)),
+            };
+            let (last, neighbour) = match course.direction {
+                Direction::Up => (positions.end.checked_sub(1), body.after),
+                Direction::Down => (Some(positions.start), body.before),
+            };
+            if stopped_at.is_none() && (neighbour.is_none() || course.is_over(&body, &positions)) {
+                return Ok(true);
+            }
+            if stopped_at.is_some() || !positions.is_empty() {
+                let last = stopped_at.or(last).and_then(|at| body.at(at)).and_then(|slot| body.key(slot));
+                course.beyond = last.map(&keep).or(course.beyond);
+            }
+            if stopped_at.is_some() || is_late() {
+                return Ok(false);
+            }
+            next = neighbour;
+        }
+        return Ok(true);
+    }
+}
+
 /// Where a slice of a walk in the order of hashes has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
@@ -148,6 +271,9 @@ pub enum Position {
     /// All have been shown.
     End,
 }
+
+/// How many records ahead memory is asked for the next ones, in the order of hashes.
+const AHEAD: usize = 12;
 
 /// Shows a slice of the records whose hash is at least `from`, in the order of hashes, and says where to go on. `show`
 /// runs under a page's lock. It is asked between two hashes whether to stop, so that records that share a hash are in
@@ -169,7 +295,14 @@ pub fn by_hash(
         let sweep = table.index.sweep(id, from, Which::Records, is_there, &mut places)?;
         let mut position = sweep.next.map_or(Position::End, Position::At);
         let mut stop_after = None;
-        for place in &places {
+        for (at, place) in places.iter().enumerate() {
+            // Each record is somewhere else: several are on their way from memory at the same time.
+            if let Some(next) = places.get(at + 2 * AHEAD) {
+                next.page().page().prefetch_head(next.slot());
+            }
+            if let Some(next) = places.get(at + AHEAD) {
+                next.page().page().prefetch_entry(next.slot());
+            }
             if stop_after.is_some_and(|hash| hash != place.hash()) {
                 position = Position::At(place.hash());
                 break;

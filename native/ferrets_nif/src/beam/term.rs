@@ -90,7 +90,7 @@ pub fn cell(term: Term<'_>) -> Option<(Term<'_>, Term<'_>)> {
     Some(unsafe { (Term::new(env, head), Term::new(env, tail)) })
 }
 
-/// Makes a list of `terms`, which must be of `env`; others are copied into it.
+/// Makes a list of `terms`; those of other environments are copied.
 pub fn list<'a>(env: Env<'a>, terms: &[Term<'a>]) -> Term<'a> {
     let raw: Vec<ErlNifTerm> = terms.iter().map(|term| term.in_env(env).as_c_arg()).collect();
     // SAFETY: the array holds `raw.len()` terms of `env`.
@@ -99,14 +99,15 @@ pub fn list<'a>(env: Env<'a>, terms: &[Term<'a>]) -> Term<'a> {
 
 /// `[Head | Tail]`.
 pub fn cons<'a>(env: Env<'a>, head: Term<'a>, tail: Term<'a>) -> Term<'a> {
-    // SAFETY: both terms are of `env`, which 'a ties them to.
+    let (head, tail) = (head.in_env(env), tail.in_env(env));
+    // SAFETY: both terms are of `env`.
     unsafe { Term::new(env, enif_make_list_cell(env.as_c_arg(), head.as_c_arg(), tail.as_c_arg())) }
 }
 
 /// `[Element]`.
 pub fn singleton<'a>(env: Env<'a>, element: Term<'a>) -> Term<'a> {
-    let raw = element.as_c_arg();
-    // SAFETY: the one element of the array is of `env`, which 'a ties it to.
+    let raw = element.in_env(env).as_c_arg();
+    // SAFETY: the one element of the array is of `env`.
     unsafe { Term::new(env, enif_make_list_from_array(env.as_c_arg(), &raw, 1)) }
 }
 
