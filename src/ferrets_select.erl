@@ -81,10 +81,12 @@ continue(#ferrets_continuation{tab = Tab, mode = Mode, limit = Limit, rest = Res
         {Count, {Position, Program}} when Count < Limit ->
             Selected = ferrets_nif:select_on(Tab, Program, Position, Mode, Limit - Count),
             fill(Selected, [Rest], Count, Continuation);
-        {Count, _} ->
+        {Count, _} when Count >= Limit; Next =:= done ->
             %% Raises `badarg' if the table is gone.
             _ = ferrets_nif:size(Tab),
-            cut(Rest, Count, Continuation)
+            cut(Rest, Count, Continuation);
+        _ ->
+            error(badarg)
     end;
 continue(_) ->
     error(badarg).

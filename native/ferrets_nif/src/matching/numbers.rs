@@ -10,7 +10,7 @@ use num_bigint::{BigInt, Sign};
 use rustler::sys::ErlNifTermType;
 
 use crate::beam::build::big_integer;
-use crate::beam::inspect::integer_bytes;
+use crate::beam::inspect::{integer_bytes, otp_release};
 
 use super::function::{Binary, Unary};
 use super::value::{Heap, Value};
@@ -100,10 +100,12 @@ fn float_to_number(value: f64) -> Number {
 
 /// What a function of one number gives; `None` is an exception.
 pub fn unary<'b>(function: Unary, operand: Value<'b>, heap: Heap<'b>) -> Option<Value<'b>> {
-    let operand = Number::of(operand)?;
-    let result = match (function, operand) {
+    let number = Number::of(operand)?;
+    let result = match (function, number) {
         (Unary::Plus, operand) => operand,
         (Unary::Minus, Number::Float(value)) => Number::Float(-value),
+        // The VM took -0.0 for no negative number, and left it.
+        (Unary::Abs, Number::Float(0.0)) if otp_release() < 27 => return Some(operand),
         (Unary::Abs, Number::Float(value)) => Number::Float(value.abs()),
         (Unary::Round, Number::Float(value)) => float_to_number(value.round()),
         (Unary::Trunc, Number::Float(value)) => float_to_number(value.trunc()),
