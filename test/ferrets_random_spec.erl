@@ -150,6 +150,8 @@ opened_inside([Head | Tail]) ->
 opened_inside(Map) when map_size(Map) > 0 ->
     Pairs = [{Key, opened(Value)} || {Key, Value} <- maps:to_list(Map)],
     maps:from_list(lists:sublist(Pairs, rand:uniform(length(Pairs))));
+opened_inside(Zero) when Zero == 0 ->
+    one([0, 0.0, -0.0]);
 opened_inside(Leaf) ->
     draw([{5, fun() -> Leaf end}, {1, fun leaf/0}]).
 

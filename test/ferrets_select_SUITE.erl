@@ -24,6 +24,7 @@ all() ->
         any_term_is_refused_or_answered_as_in_ets,
         the_corpus_is_answered_as_in_ets,
         a_range_is_found_wherever_its_pages_begin,
+        zeros_are_told_apart_as_in_ets,
         functions_are_offered_as_in_ets,
         a_large_map_can_be_made,
         large_integers_are_bounded,
@@ -187,6 +188,38 @@ agree_on_range(Ets, Tab, Group) ->
     ?assertEqual({Group, Reverse}, {Group, ferrets:select_reverse(Tab, Spec)}),
     ?assertEqual({Group, Reverse}, {Group, lists:append(chunks(ferrets:select_reverse(Tab, Spec, 100)))}),
     ?assertEqual({Group, Reverse}, {Group, lists:reverse(lists:append(chunks(ferrets:select(Tab, Spec, 33))))}).
+
+%% A float in a head is compared bit by bit, a bound variable by `=:='; and of two zeros that are the same to a variable it
+%% is bound to the one that comes first, which shows in which order the parts of a record are looked at.
+zeros_are_told_apart_as_in_ets(_Config) ->
+    Zeros = [0, 0.0, -0.0],
+    Shapes = [
+        fun(A, B) -> {A, B} end,
+        fun(A, B) -> {{A}, B} end,
+        fun(A, B) -> {{A}, {B}} end,
+        fun(A, B) -> {[A], {B}} end,
+        fun(A, B) -> {[{A}, B], c} end,
+        fun(A, B) -> {[{A}, {B}], c} end,
+        fun(A, B) -> {[[A] | {B}], c} end,
+        fun(A, B) -> {#{a => A}, B} end,
+        fun(A, B) -> {#{a => A, b => B}, c} end,
+        fun(A, B) -> {#{a => {A}, b => [B]}, c} end,
+        fun(A, B) -> {{c, {A}}, {B, #{c => {A}}}} end,
+        fun(A, B) -> {#{A => B}, c} end
+    ],
+    [
+        with_both(Type, 1, [Shape(A, B)], fun(Tables) ->
+            Patterns = [Shape(C, D) || C <- ['$1', '_' | Zeros], D <- ['$1', '$2' | Zeros]],
+            [
+                begin
+                    {Expected, Found} = prop_select:both(Tables, {match, [{Pattern, [], []}]}),
+                    prop_select:same(Type, Expected, Found) orelse error({differ, Pattern, {A, B}, Expected, Found})
+                end
+             || Pattern <- Patterns
+            ]
+        end)
+     || Type <- [set, ordered_set], Shape <- Shapes, A <- Zeros, B <- Zeros
+    ].
 
 %% ---------------------------------------------------------------- functions
 

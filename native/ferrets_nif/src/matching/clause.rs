@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use rustler::Term;
 
-use crate::beam::inspect::atom_name;
-use crate::beam::term::is_immediate;
+use crate::beam::inspect::{atom_name, map_len};
+use crate::beam::term::{cell, each_pair, is_immediate, Elements};
 
 mod atoms {
     rustler::atoms! { anything = "_", record = "$_" }
@@ -44,11 +44,31 @@ impl<'a> Literals<'a> {
         self.terms.len() as u32 - 1
     }
 
-    /// Counts a term that is looked at.
-    pub fn count(&mut self) -> Result<(), Malformed> {
-        self.size += 1;
+    /// Counts terms that are about to be looked at.
+    pub fn count(&mut self, terms: usize) -> Result<(), Malformed> {
+        self.size = self.size.saturating_add(terms);
         if self.is_bounded && self.is_large() {
             return Err(Malformed::TooLarge);
+        }
+        Ok(())
+    }
+
+    /// Counts all that is in a term.
+    pub fn count_all(&mut self, term: Term<'a>) -> Result<(), Malformed> {
+        let mut pending = vec![term];
+        while let Some(part) = pending.pop() {
+            if is_immediate(part) {
+                continue;
+            } else if let Some(elements) = Elements::of(part) {
+                self.count(elements.len())?;
+                pending.extend(elements.iter());
+            } else if let Some((head, tail)) = cell(part) {
+                self.count(1)?;
+                pending.extend([tail, head]);
+            } else if let Some(len) = map_len(part) {
+                self.count(len.saturating_mul(2))?;
+                each_pair(part, |key, value| pending.extend([key, value]));
+            }
         }
         Ok(())
     }

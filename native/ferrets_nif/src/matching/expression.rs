@@ -6,9 +6,8 @@ use rustler::sys::ErlNifTermType;
 use rustler::{Env, Term};
 
 use crate::beam::build::{map, tuple};
-use crate::beam::inspect::{atom_name, integer};
+use crate::beam::inspect::{atom_name, integer, map_len};
 use crate::beam::term::{cell, cons, each_pair, float, Elements};
-use crate::beam::visit::each_part;
 
 use super::clause::{Literals, Malformed, Name, Variables};
 use super::function::Function;
@@ -209,10 +208,10 @@ impl<'c, 'a> Compiler<'c, 'a> {
     }
 
     fn compile(&mut self, term: Term<'a>) -> Result<(), Malformed> {
-        self.literals.count()?;
+        self.literals.count(1)?;
         match term.get_erl_type() {
             ErlNifTermType::ERL_NIF_TERM_TYPE_LIST if !term.is_empty_list() => return self.list(term),
-            ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => self.map(term),
+            ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => return self.map(term),
             ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => {
                 return self.form(Elements::of(term).ok_or(Malformed::BadArg)?);
             }
@@ -233,7 +232,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
         let mut heads = Vec::new();
         let mut rest = list;
         while let Some((head, tail)) = cell(rest) {
-            self.literals.count()?;
+            self.literals.count(1)?;
             heads.push(head);
             rest = tail;
         }
@@ -243,20 +242,24 @@ impl<'c, 'a> Compiler<'c, 'a> {
         Ok(())
     }
 
-    fn map(&mut self, map: Term<'a>) {
+    fn map(&mut self, map: Term<'a>) -> Result<(), Malformed> {
+        self.literals.count(map_len(map).unwrap_or(0))?;
         let mut parts = Vec::new();
         each_pair(map, |key, value| parts.extend([key, value]));
         if parts.is_empty() {
-            return self.literal(map);
+            self.literal(map);
+            return Ok(());
         }
         self.tasks.push(Task::Emit(Step::Map(parts.len() / 2)));
         self.tasks.extend(parts.into_iter().rev().map(Task::Compile));
+        Ok(())
     }
 
     /// Compiles a call, or `{{...}}`.
     fn form(&mut self, form: Elements<'a>) -> Result<(), Malformed> {
         let first = form.get(0).ok_or(Malformed::BadArg)?;
         if let Some(elements) = Elements::of(first).filter(|_| form.len() == 1) {
+            self.literals.count(elements.len())?;
             if elements.len() == 0 {
                 self.literal(first);
                 return Ok(());
@@ -271,10 +274,13 @@ impl<'c, 'a> Compiler<'c, 'a> {
         let mut buffer = [0; 256];
         let name = atom_name(first, &mut buffer).ok_or(Malformed::BadArg)?;
         let arity = form.len() - 1;
+        self.literals.count(arity)?;
         match name {
             "const" => {
                 let term = form.get(1).filter(|_| arity == 1).ok_or(Malformed::BadArg)?;
-                return self.constant(term);
+                // It is copied when the program is kept.
+                self.literals.count_all(term)?;
+                self.literal(term);
             }
             "and" | "or" if arity > 0 => {
                 let step = if name == "and" { Step::And(arity) } else { Step::Or(arity) };
@@ -307,22 +313,5 @@ impl<'c, 'a> Compiler<'c, 'a> {
             }
             self.tasks.extend(elements.get(at).map(Task::Compile));
         }
-    }
-
-    /// A constant is copied whenever the program is kept: what is in it counts.
-    fn constant(&mut self, term: Term<'a>) -> Result<(), Malformed> {
-        let mut counted = Ok(());
-        let literals = &mut *self.literals;
-        let _ = each_part(term, |_| {
-            counted = literals.count();
-            if counted.is_ok() {
-                std::ops::ControlFlow::Continue(())
-            } else {
-                std::ops::ControlFlow::Break(())
-            }
-        });
-        counted?;
-        self.literal(term);
-        Ok(())
     }
 }

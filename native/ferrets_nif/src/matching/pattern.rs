@@ -93,6 +93,7 @@ impl<'a> Compiler<'_, 'a> {
         loop {
             match pending {
                 Pending::Tuple(elements) => {
+                    self.literals.count(elements.len())?;
                     for (part, element) in elements.iter().enumerate() {
                         self.part(At { node, part: part as u32 }, element)?;
                     }
@@ -101,7 +102,7 @@ impl<'a> Compiler<'_, 'a> {
                 Pending::Map(map) => return self.values(node, map),
                 Pending::List(head, tail) => {
                     self.part(At { node, part: 0 }, head)?;
-                    self.literals.count()?;
+                    self.literals.count(1)?;
                     let Some((opens, next)) = self.compound(At { node, part: 1 }, tail) else {
                         return self.leaf(At { node, part: 1 }, tail);
                     };
@@ -112,6 +113,7 @@ impl<'a> Compiler<'_, 'a> {
     }
 
     fn values(&mut self, node: u32, map: Term<'a>) -> Result<(), Malformed> {
+        self.literals.count(map_len(map).unwrap_or(0))?;
         let mut pairs = Vec::new();
         each_pair(map, |key, value| pairs.push((key, value)));
         for (key, value) in pairs {
@@ -128,7 +130,7 @@ impl<'a> Compiler<'_, 'a> {
 
     /// Compiles a part; what is inside of it is put off.
     fn part(&mut self, at: At, term: Term<'a>) -> Result<(), Malformed> {
-        self.literals.count()?;
+        self.literals.count(1)?;
         match self.compound(at, term) {
             Some(pending) => {
                 self.pending.push(pending);
