@@ -5,6 +5,7 @@
 //! [`order`] by key. [`pool`] explains why readers need no reference counts, [`beam`] is the only place that calls the VM.
 
 mod beam;
+mod bits;
 mod effects;
 mod engine;
 mod index;

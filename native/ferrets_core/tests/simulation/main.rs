@@ -27,9 +27,11 @@
 
 mod map_store;
 mod network;
+mod plan;
 mod world;
 
-use world::{Plan, World};
+use plan::{Plan, Totals};
+use world::World;
 
 fn env(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
@@ -49,7 +51,7 @@ fn run_seeds(plan: &Plan) {
         replay(seed, plan);
     }
     let seeds = env("FERRETS_SEEDS").unwrap_or(10_000);
-    let mut totals = world::Totals::default();
+    let mut totals = Totals::default();
     for seed in 0..seeds {
         let mut world = World::new(seed, plan, false);
         if world.run().is_err() {
