@@ -31,7 +31,7 @@ impl Bits {
             std::iter::from_fn(move || {
                 let lowest = left.trailing_zeros();
                 left &= left.wrapping_sub(1);
-                (lowest < 64).then_some((word * 64) as u8 + lowest as u8)
+                (lowest < 64).then(|| (word * 64) as u8 + lowest as u8)
             })
         })
     }
