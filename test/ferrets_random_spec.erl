@@ -242,7 +242,7 @@ unary() ->
 binary() ->
     ['+', '-', '*', '/', 'div', 'rem', 'band', 'bor', 'bxor', element, map_get, is_map_key, binary_part].
 
-distances() -> [0, 1, -1, 63, 64, -64, 200, -200, 1 bsl 45, -(1 bsl 45), 1 bsl 70, -(1 bsl 70)].
+distances() -> [0, 1, 1, 2, 3, -1, 63, 64, -64, 200, -200, 1 bsl 45, -(1 bsl 45), 1 bsl 70, -(1 bsl 70)].
 
 %% ---------------------------------------------------------------- anything
 

@@ -24,7 +24,9 @@ all() ->
         any_term_is_refused_or_answered_as_in_ets,
         the_corpus_is_answered_as_in_ets,
         a_range_is_found_wherever_its_pages_begin,
+        several_whole_keys_are_each_looked_up_once,
         zeros_are_told_apart_as_in_ets,
+        numbers_are_calculated_and_compared_as_in_ets,
         functions_are_offered_as_in_ets,
         a_large_map_can_be_made,
         large_integers_are_bounded,
@@ -189,6 +191,30 @@ agree_on_range(Ets, Tab, Group) ->
     ?assertEqual({Group, Reverse}, {Group, lists:append(chunks(ferrets:select_reverse(Tab, Spec, 100)))}),
     ?assertEqual({Group, Reverse}, {Group, lists:reverse(lists:append(chunks(ferrets:select(Tab, Spec, 33))))}).
 
+several_whole_keys_are_each_looked_up_once(_Config) ->
+    Keys = [1, 1.0, 2, 2.0, a, {1, a}, {1.0, a}, "ab"],
+    Records = [{Key, I} || {I, Key} <- lists:enumerate(Keys)] ++ [{a, again}],
+    Asked = [[1], [1.0], [1, 1.0], [1.0, 1], [a, 2, 1], [2, a, 1, 2, a], [{1, a}, {1.0, a}, none], [none], Keys ++ Keys],
+    [
+        with_both(Type, 1, Records, fun({Ets, Tab} = Tables) ->
+            [
+                begin
+                    Spec = [{{Key, '$1'}, [], [{{{const, Key}, '$1'}}]} || Key <- Some],
+                    [
+                        begin
+                            {Expected, Found} = prop_select:both(Tables, {Query, Spec}),
+                            prop_select:same(Type, Expected, Found) orelse error({differ, Query, Spec, Expected, Found})
+                        end
+                     || Query <- [select, select_reverse]
+                    ],
+                    ?assertEqual(lists:sort(ets:select(Ets, Spec)), lists:sort(lists:append(chunks(ferrets:select(Tab, Spec, 1)))))
+                end
+             || Some <- Asked
+            ]
+        end)
+     || Type <- ?TYPES
+    ].
+
 %% A float in a head is compared bit by bit, a bound variable by `=:='; and of two zeros that are the same to a variable it
 %% is bound to the one that comes first, which shows in which order the parts of a record are looked at.
 zeros_are_told_apart_as_in_ets(_Config) ->
@@ -220,6 +246,33 @@ zeros_are_told_apart_as_in_ets(_Config) ->
         end)
      || Type <- [set, ordered_set], Shape <- Shapes, A <- Zeros, B <- Zeros
     ].
+
+%% Every operator on every pair of numbers about which something is special.
+numbers_are_calculated_and_compared_as_in_ets(_Config) ->
+    Bounds = [1 bsl 53, 1 bsl 59, 1 bsl 63, 1 bsl 64, 1 bsl 128, 1 bsl 1023, 1 bsl 1024, (1 bsl 64) * 3 + 1],
+    Integers = [0, 1, 2, 3, 5, 7, 63, 64] ++ [Bound + D || Bound <- Bounds, D <- [-1, 0, 1]],
+    Floats = [0.0, 0.5, 1.0, 1.5, 2.5, 0.49999999999999994, 1.0e300, 1.5e-300, float(1 bsl 53), float(1 bsl 63), float(1 bsl 64)],
+    Numbers = [Sign * Number || Number <- Integers ++ Floats, Sign <- [1, -1]],
+    Unary = ['+', '-', 'bnot', abs, round, trunc, float, is_integer, is_float, is_number],
+    Binary =
+        ['+', '-', '*', '/', 'div', 'rem', 'band', 'bor', 'bxor', '<', '=<', '>', '>=', '==', '/=', '=:=', '=/='],
+    Of = fun(A, B) ->
+        Shifts = [{Op, A, B} || is_integer(B), abs(B) < 100_000, Op <- ['bsl', 'bsr']],
+        [{Op, A} || Op <- Unary] ++ [{Op, A, B} || Op <- Binary] ++ Shifts
+    end,
+    with_both(set, 1, [{A, B} || A <- Numbers, B <- [hd(Numbers)]], fun({Ets, Tab}) ->
+        [
+            begin
+                %% Once with the numbers of a record, once with those of the specification.
+                Specs = [[{{'$1', '_'}, [], [Of('$1', B)]}], [{'_', [], [Of(A, B)]}]],
+                [
+                    prop_select:same(set, ets:select(Ets, S), ferrets:select(Tab, S)) orelse error({differ, S})
+                 || S <- Specs
+                ]
+            end
+         || B <- Numbers, A <- lists:sublist(Numbers, 1 + erlang:phash2(B, 8), 9)
+        ]
+    end).
 
 %% ---------------------------------------------------------------- functions
 

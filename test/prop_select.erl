@@ -4,10 +4,12 @@
 %%% a question; both sides must give the same result or the same exception. Results are compared byte by byte in the external
 %%% term format, so that 0.0 and -0.0 are told apart; of a `set' or `bag' as multisets.
 %%%
-%%% Seen to fail when broken, each by the library with one thing changed: a prefix that ends one part too late; a
-%%% range that starts on the page of the first fence in it; a float in a head that is compared by `=:=' instead of bit by
-%%% bit; variables bound in the order in which they stand; a shift to the right that truncates towards zero; `andalso' that
-%%% insists on a boolean at the end; a limit that drops what shares its last hash.
+%%% What these and the cases of `ferrets_select_SUITE' have been seen to catch, each a mistake made on purpose in the library: a
+%%% prefix that ends one part too late; a range that starts on the page of the first fence in it, or backwards on that of
+%%% its first key; a float in a head compared by `=:='; parts looked at in another order than that of `ets'; a shift to the
+%%% right that truncates towards zero; `andalso' that insists on a boolean at its end; equal numbers taken for one key of a
+%%% `set'; a limit that stops between keys of one hash (which then never ends). And three that nobody had made on purpose: no key
+%%% with a variable in it was taken for an open one; `abs' of -0.0; a slice that ended before its range began.
 -module(prop_select).
 
 -export([prop_query/1, prop_expression/1, prop_chunks/1, prop_delete/1, prop_any_term/1]).

@@ -3,7 +3,7 @@
 //! A specification is a list of clauses, each of a head, guards and a body. The first clause whose head matches a record
 //! and whose guards are all `true` gives the result. [`pattern`] is about heads, [`expression`] compiles guards and
 //! bodies, [`evaluate`] runs them, on [`value`]s, with [`function`]s and [`numbers`]; [`query`] finds out which keys can match
-//! at all.
+//! at all. [`program`] puts it all together, [`clause`] has what compiling needs on all sides.
 //!
 //! What comes out, and what raises `badarg`, is what `ets` does in the VM that this runs in. In particular:
 //!
