@@ -27,6 +27,7 @@ all() ->
         a_record_is_deleted_only_as_it_was_seen,
         replicas_are_proven_equal,
         a_local_insert_makes_replicas_differ_until_they_sync,
+        a_difference_that_a_comparison_finds_is_told,
         a_local_deletion_is_not_undone_by_a_sync,
         owned_rows_are_deleted_and_counted,
         a_conflict_handler_is_asked_once_per_key,
@@ -206,6 +207,21 @@ replicas_are_proven_equal(Config) ->
     [Digest, Digest, Digest] = [call(Peer, ferrets, digest, [?TAB]) || Peer <- Peers],
     ok = call(A, ferrets, insert, [?TAB, {1}]),
     ?assertNotEqual(Digest, call(A, ferrets, digest, [?TAB])).
+
+%% Local inserts are what can make replicas differ. Those that a comparison finds late enough are counted.
+a_difference_that_a_comparison_finds_is_told(Config) ->
+    [A, B | _] = cluster(Config),
+    start_joined([A, B], ?TAB, #{stall_timeout => 300, compare_interval => 1000}),
+    Diverged = fun(Peer) ->
+        #{counters := #{diverged := Count}} = call(Peer, ferrets, info, [?TAB]),
+        Count
+    end,
+    ?assertEqual([0, 0], [Diverged(Peer) || Peer <- [A, B]]),
+    wait_until(fun() ->
+        true = call(A, ferrets_local, insert, [?TAB, {make_ref()}]),
+        Diverged(B) > 0
+    end),
+    ?assertEqual(0, Diverged(A)).
 
 a_local_insert_makes_replicas_differ_until_they_sync(Config) ->
     [A, B | _] = Peers = cluster(Config),
