@@ -32,10 +32,7 @@ groups() ->
     ].
 
 init_per_suite(Config) ->
-    Seed = from_environment("FERRETS_SEED", erlang:system_time(microsecond) band 16#FFFFFFFF),
-    Cases = from_environment("FERRETS_CASES", ?CASES),
-    ct:pal("FERRETS_SEED=~b FERRETS_CASES=~b", [Seed, Cases]),
-    [{seed, Seed}, {cases, Cases} | Config].
+    ferrets_test_cases:init_suite(?CASES, Config).
 
 end_per_suite(_Config) ->
     ok.
@@ -92,10 +89,4 @@ check(Property, Share, Config) ->
             ct:fail("see the log; replay with FERRETS_SEED=~b", [Seed]);
         Error ->
             ct:fail(Error)
-    end.
-
-from_environment(Variable, Default) ->
-    case os:getenv(Variable) of
-        false -> Default;
-        Given -> list_to_integer(Given)
     end.

@@ -41,19 +41,10 @@ all() ->
     ].
 
 init_per_suite(Config) ->
-    Seed = from_environment("FERRETS_SEED", erlang:system_time(microsecond) band 16#FFFFFFFF),
-    Cases = from_environment("FERRETS_CASES", ?CASES),
-    ct:pal("FERRETS_SEED=~b FERRETS_CASES=~b", [Seed, Cases]),
-    [{seed, Seed}, {cases, Cases} | Config].
+    ferrets_test_cases:init_suite(?CASES, Config).
 
 end_per_suite(_Config) ->
     ok.
-
-from_environment(Name, Default) ->
-    case os:getenv(Name) of
-        false -> Default;
-        Given -> list_to_integer(Given)
-    end.
 
 end_per_testcase(Case, _Config) ->
     whereis(Case) =:= undefined orelse ferrets:stop(Case).

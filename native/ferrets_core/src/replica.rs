@@ -83,7 +83,7 @@ pub struct Write<'a, 'p, S: Store> {
     /// For the deletion of one record in the version that was seen: that version, which the tombstone then bears. A newer
     /// write to the key, wherever it is, survives it.
     pub observed: Option<Version>,
-    /// Whether peers' readers are to see it together with the next write, which must be in the same call.
+    /// Whether peers' readers are to see it together with the next write, which must come before any other event.
     pub continues: bool,
 }
 

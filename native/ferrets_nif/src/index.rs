@@ -262,8 +262,7 @@ impl Index {
         });
         for hash in hashes {
             if let Some(place) = directory.peek(hash) {
-                place.page().page().prefetch(place.slot());
-                place.page().page().prefetch_meta(place.slot());
+                place.page().page().prefetch_for_writing(place.slot());
             }
         }
     }

@@ -94,9 +94,10 @@ impl Page {
         prefetch(terms.cast(), usize::from(slot) * size_of::<Stored>());
     }
 
-    /// Asks for what the writer needs of a slot besides.
+    /// Likewise, and for that in which what is known of the entry is, which the writer needs besides.
     #[inline]
-    pub fn prefetch_meta(&self, slot: u8) {
+    pub fn prefetch_for_writing(&self, slot: u8) {
+        self.prefetch(slot);
         // SAFETY: only computes an address, within the page.
         let metas = unsafe { &raw const (*self.body.data_ptr()).metas };
         prefetch(metas.cast(), usize::from(slot) * size_of::<Meta>());
@@ -106,8 +107,7 @@ impl Page {
     #[inline]
     pub fn prefetch_head(&self, slot: u8) {
         (0..2).for_each(|line| prefetch((&raw const *self).cast(), line * 64));
-        self.prefetch(slot);
-        self.prefetch_meta(slot);
+        self.prefetch_for_writing(slot);
     }
 
     /// Asks for an entry's cache lines. They come while the lock is held no more.
@@ -535,14 +535,6 @@ impl Body {
         self.order.retain(|&slot| !gone.has(slot));
     }
 
-    fn vacate(&mut self, slot: u8) {
-        self.records -= u16::from(self.kind(slot).is_record());
-        self.terms[usize::from(slot)] = Stored::none();
-        self.set_kind(slot, Kind::Record);
-        self.used.set(slot, false);
-        self.len -= 1;
-    }
-
     /// Whether enough of the arena is garbage to be worth copying the rest.
     pub fn wants_compaction(&self) -> bool {
         self.garbage_words >= GARBAGE_MIN.max(self.live_words)
@@ -577,12 +569,8 @@ impl Body {
             let meta = self.metas[usize::from(slot)];
             let to = into.place_entry(self.kind(slot), stored, meta, into.order.len());
             moves.push(Move { hash: meta.hash, from: slot, to });
-            self.vacate(slot);
-            self.live_words -= u64::from(meta.words);
-            self.garbage_words += u64::from(meta.words);
         }
-        let used = self.used;
-        self.order.retain(|&slot| used.has(slot));
+        self.remove(slots.iter().copied());
         moves
     }
 

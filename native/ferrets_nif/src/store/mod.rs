@@ -217,9 +217,9 @@ impl Writer {
     fn find(&mut self, item: &Item<'_>) -> Option<(PageNumber, u8, Guard)> {
         self.look_up(item.hash());
         for place in &self.found {
-            place.page().page().prefetch(place.slot());
-            place.page().page().prefetch_meta(place.slot());
-            let body = place.page().page().write();
+            let page = place.page().page();
+            page.prefetch_for_writing(place.slot());
+            let body = page.write();
             if body.key(place.slot()).is_some_and(|key| self.id.is_same_key(key, item.key_term())) {
                 return Some((place.page(), place.slot(), body));
             }
