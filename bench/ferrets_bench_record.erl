@@ -8,7 +8,7 @@
 -module(ferrets_bench_record).
 
 -export([record/2, records/2, key/2, node_name/1, user_pattern/1]).
--export([order/1, each_thousand/2, keys/4, all_records/2, lists_of_records/4]).
+-export([order/1, other_order/1, each_thousand/2, keys/4, all_records/2, lists_of_records/4]).
 -export([kept/2]).
 
 -export_type([kind/0]).
@@ -60,14 +60,22 @@ user_pattern(I) ->
 
 %% The numbers up to this one, in random order.
 -spec order(pos_integer()) -> [pos_integer()].
-order(Size) ->
-    kept({order, Size}, fun() ->
+order(Size) -> shuffled(Size, 1).
+
+%% In another random order: tables are filled in this one. Who reads in the order in which records came would find many side by
+%% side in memory that nothing but this order has put there.
+-spec other_order(pos_integer()) -> [pos_integer()].
+other_order(Size) -> shuffled(Size, 2).
+
+-spec shuffled(pos_integer(), Seed :: pos_integer()) -> [pos_integer()].
+shuffled(Size, Seed) ->
+    kept({order, Size, Seed}, fun() ->
         {Tagged, _} = lists:mapfoldl(
             fun(I, State) ->
                 {Random, State1} = rand:uniform_s(State),
                 {{Random, I}, State1}
             end,
-            rand:seed_s(exsss, Size),
+            rand:seed_s(exsss, {Seed, Size, 0}),
             lists:seq(1, Size)
         ),
         [I || {_, I} <- lists:sort(Tagged)]

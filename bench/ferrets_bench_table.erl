@@ -72,7 +72,7 @@ filled(Contender, Type, Kind, Size) ->
             Tab;
         false ->
             ok = open(Contender, Tab, Type),
-            ok = fill(Contender, Tab, Kind, ferrets_bench_record:order(Size)),
+            ok = fill(Contender, Tab, Kind, ferrets_bench_record:other_order(Size)),
             Tab
     end.
 
