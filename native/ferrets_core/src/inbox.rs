@@ -3,10 +3,10 @@
 use crate::clock::Time;
 use crate::conflict::Rule;
 use crate::effect::{Effect, Peer};
-use crate::entries::{EntryReader, Mark, RawEntry};
+use crate::entries::{EntryReader, Mark};
 use crate::replica::{Progress, Replica};
 use crate::rules;
-use crate::store::{Stamp, Store, Verdict};
+use crate::store::{Change, Encoded, Merger, Stamp, Store, Verdict};
 use crate::version::Origin;
 use crate::wire::{Garbled, Nonce, Reader};
 
@@ -75,82 +75,94 @@ impl Incoming {
         effects: &mut Vec<Effect<W>>,
     ) -> Result<Progress, Garbled> {
         let mut reader = EntryReader::resume(&self.entries, self.merged);
-        let mut left = budget;
-        let mut in_group = false;
-        let mut next = |reader: &mut EntryReader<'_>, store: &mut S| -> Result<Option<Progress>, Garbled> {
-            let Some(entry) = reader.entry()? else { return Ok(Some(Progress::Done)) };
-            if entry.fixed.continues && !in_group {
-                store.begin_group();
-            }
-            let was_in_group = std::mem::replace(&mut in_group, entry.fixed.continues);
-            let merged = merge_one(replica, store, now, (self.peer, self.then, &self.origins), entry, effects)?;
-            self.news |= merged.is_news;
-            self.late += u64::from(merged.is_late);
-            if was_in_group && !in_group {
-                store.end_group();
-            }
-            left = left.saturating_sub(1 + entry.payload.len() / BYTES_PER_UNIT);
-            let pauses = left == 0 && !in_group && !reader.is_at_end();
-            Ok(pauses.then_some(Progress::More))
-        };
-        let progress = loop {
-            match next(&mut reader, store) {
-                Ok(None) => {}
-                Ok(Some(progress)) => break Ok(progress),
-                Err(garbled) => break Err(garbled),
-            }
-        };
-        if in_group {
+        let (entries, is_group, cut) = read_slice(&mut reader, &self.origins, budget);
+        if is_group {
+            store.begin_group();
+        }
+        let then = self.then;
+        let mut merging =
+            Merging { replica, now, peer: self.peer, then, rule: Rule::Apply, effects, news: false, late: 0 };
+        let merged = store.merge_all(&entries, &mut merging);
+        self.news |= merging.news;
+        self.late += merging.late;
+        if is_group {
             store.end_group();
         }
         self.merged = reader.mark();
-        progress
+        merged.map_err(|_| Garbled)?;
+        cut?;
+        Ok(if reader.is_at_end() { Progress::Done } else { Progress::More })
     }
 }
 
-/// What has become of an entry.
-struct Merged {
-    is_news: bool,
-    is_late: bool,
+/// The next entries, as many as the budget allows for, whether readers are to see some of them together, and whether it ends at one that
+/// cannot be read.
+fn read_slice<'a>(
+    reader: &mut EntryReader<'a>,
+    origins: &[Origin],
+    budget: usize,
+) -> (Vec<Encoded<'a>>, bool, Result<(), Garbled>) {
+    let mut entries = Vec::with_capacity(budget);
+    let (mut left, mut in_group, mut is_group) = (budget, false, false);
+    while left > 0 || in_group {
+        let read = reader.entry().and_then(|entry| match entry {
+            Some(entry) => Ok(Some((entry, entry.version(origins)?))),
+            None => Ok(None),
+        });
+        let (entry, version) = match read {
+            Ok(Some(read)) => read,
+            Ok(None) => break,
+            Err(garbled) => return (entries, is_group, Err(garbled)),
+        };
+        in_group = entry.fixed.continues;
+        is_group |= in_group;
+        left = left.saturating_sub(1 + entry.payload.len() / BYTES_PER_UNIT);
+        entries.push(Encoded { kind: entry.fixed.kind, payload: entry.payload, version });
+    }
+    (entries, is_group, Ok(()))
 }
 
-/// Merges an entry.
-fn merge_one<W, S: Store>(
-    replica: &mut Replica<W>,
-    store: &mut S,
+/// Entries being merged.
+struct Merging<'a, W> {
+    replica: &'a mut Replica<W>,
     now: Time,
-    (peer, then, origins): (Peer, Then, &[Origin]),
-    entry: RawEntry<'_>,
-    effects: &mut Vec<Effect<W>>,
-) -> Result<Merged, Garbled> {
-    let kind = entry.fixed.kind;
-    let version = entry.version(origins)?;
-    replica.clock.observe(version.hlc);
-    let mut rule = Rule::Apply;
-    let change = store
-        .merge_encoded(kind, entry.payload, version, |current| {
-            if replica.owned.is_fenced(version.origin) && kind.is_record() {
-                return Verdict::Keep;
-            }
-            if matches!(then, Then::PullOn { .. }) {
-                rule = replica.pull_rule(peer, current, kind, version);
-            }
-            match rule {
-                Rule::Apply => rules::newer_wins(&replica.origins, current, kind, version),
-                Rule::Leave | Rule::Ask => Verdict::Keep,
-            }
-        })
-        .map_err(|_| Garbled)?;
-    if let (Rule::Ask, Some(before)) = (rule, change.before) {
-        replica.ask_conflict(peer, (before.version, version), entry.payload, effects);
+    peer: Peer,
+    then: Then,
+    /// What was decided of the entry under way.
+    rule: Rule,
+    effects: &'a mut Vec<Effect<W>>,
+    /// See [`Incoming`].
+    news: bool,
+    late: u64,
+}
+
+impl<W> Merger for Merging<'_, W> {
+    fn rule(&mut self, entry: &Encoded<'_>, current: Option<Stamp>) -> Verdict {
+        let Encoded { kind, version, .. } = *entry;
+        if self.replica.owned.is_fenced(version.origin) && kind.is_record() {
+            return Verdict::Keep;
+        }
+        if matches!(self.then, Then::PullOn { .. }) {
+            self.rule = self.replica.pull_rule(self.peer, current, kind, version);
+        }
+        match self.rule {
+            Rule::Apply => rules::newer_wins(&self.replica.origins, current, kind, version),
+            Rule::Leave | Rule::Ask => Verdict::Keep,
+        }
     }
-    let took_effect = change.verdict == Verdict::Replace;
-    let age_ms = now.ms().saturating_sub(Time::ms_of(version.hlc));
-    let merged = Merged {
-        is_news: took_effect && !replica.streams(version.origin),
+
+    fn merged(&mut self, entry: &Encoded<'_>, change: Change) {
+        let Encoded { kind, payload, version } = *entry;
+        self.replica.clock.observe(version.hlc);
+        let rule = std::mem::replace(&mut self.rule, Rule::Apply);
+        if let (Rule::Ask, Some(before)) = (rule, change.before) {
+            self.replica.ask_conflict(self.peer, (before.version, version), payload, self.effects);
+        }
+        let took_effect = change.verdict == Verdict::Replace;
+        let age_ms = self.now.ms().saturating_sub(Time::ms_of(version.hlc));
+        self.news |= took_effect && !self.replica.streams(version.origin);
         // Who has not had it by the stream for so long would have been given up.
-        is_late: took_effect && age_ms > replica.config.stall_timeout_ms,
-    };
-    replica.merged(now, change, Stamp { version, kind }, 0);
-    Ok(merged)
+        self.late += u64::from(took_effect && age_ms > self.replica.config.stall_timeout_ms);
+        self.replica.merged(self.now, change, Stamp { version, kind }, 0);
+    }
 }

@@ -62,6 +62,26 @@ pub struct Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
+/// An entry that a peer has encoded, with its version.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded<'a> {
+    /// Record or tombstone.
+    pub kind: Kind,
+    /// As [`Entry::encode`] makes it.
+    pub payload: &'a [u8],
+    /// The version.
+    pub version: Version,
+}
+
+/// Who decides about the entries of [`Store::merge_all`], and is told what has become of them.
+pub trait Merger {
+    /// The apply rule, as of [`Store::merge`].
+    fn rule(&mut self, entry: &Encoded<'_>, current: Option<Stamp>) -> Verdict;
+
+    /// The entry has been merged.
+    fn merged(&mut self, entry: &Encoded<'_>, change: Change);
+}
+
 /// Whether a scan goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
@@ -115,6 +135,28 @@ pub trait Store {
         version: Version,
         rule: impl FnMut(Option<Stamp>) -> Verdict,
     ) -> Result<Change, Malformed>;
+
+    /// [`Store::merge_encoded`] of several entries, in their order. A store may decode and look for all of them before it merges
+    /// the first.
+    ///
+    /// # Errors
+    /// [`Malformed`] at the first that is no entry; those before it are merged then, and no other.
+    fn merge_all(&mut self, entries: &[Encoded<'_>], merger: &mut impl Merger) -> Result<(), Malformed> {
+        self.merge_each(entries, merger)
+    }
+
+    /// [`Store::merge_all`], one by one.
+    ///
+    /// # Errors
+    /// As there.
+    fn merge_each(&mut self, entries: &[Encoded<'_>], merger: &mut impl Merger) -> Result<(), Malformed> {
+        for entry in entries {
+            let change =
+                self.merge_encoded(entry.kind, entry.payload, entry.version, |current| merger.rule(entry, current))?;
+            merger.merged(entry, change);
+        }
+        Ok(())
+    }
 
     /// The records whose key is that of `payload`, which is an encoded record; encoded likewise. At most one, but in a bag.
     fn lookup_encoded(&mut self, payload: &[u8]) -> Vec<Vec<u8>>;

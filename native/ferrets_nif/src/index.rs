@@ -260,9 +260,14 @@ impl Index {
         hashes.clone().for_each(|hash| {
             directory.find(hash);
         });
-        for hash in hashes {
+        for hash in hashes.clone() {
             if let Some(place) = directory.peek(hash) {
                 place.page().page().prefetch_for_writing(place.slot());
+            }
+        }
+        for hash in hashes.skip(1) {
+            if let Some(place) = directory.peek(hash) {
+                place.page().page().prefetch_entry(place.slot());
             }
         }
     }

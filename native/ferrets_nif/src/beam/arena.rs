@@ -14,7 +14,7 @@ use rustler::sys::{
 };
 use rustler::{Env, Term};
 
-use super::term::raw_word as word;
+use super::term::{cell, raw_word as word};
 use crate::os::prefetch;
 
 /// A term in some arena. Says nothing about which one: whoever stores it keeps the two together.
@@ -121,6 +121,30 @@ impl Arena {
         }
         // SAFETY: a result other than 0 says that the term has been written.
         Some(Stored(unsafe { term.assume_init() }))
+    }
+
+    /// [`Arena::decode`] of many, in one go: beside each term's own cost there is one call's. Nothing if they are not one term each, as
+    /// they should be, or in a form that only stands alone (compressed): then decode them one by one.
+    pub fn decode_all<'p>(
+        &mut self,
+        all: impl ExactSizeIterator<Item = &'p [u8]>,
+        out: &mut Vec<Stored>,
+    ) -> Option<()> {
+        const VERSION: u8 = 131;
+        const LIST: u8 = 108;
+        const NIL: u8 = 106;
+        let mut external = vec![VERSION, LIST];
+        external.extend(u32::try_from(all.len()).ok()?.to_be_bytes());
+        for bytes in all {
+            external.extend(bytes.strip_prefix(&[VERSION])?);
+        }
+        external.push(NIL);
+        let mut rest = self.decode(&external)?;
+        // SAFETY: the term has just been put into this arena.
+        while let Some((head, tail)) = cell(unsafe { self.view(rest) }) {
+            (rest, _) = (Stored::within(tail), out.push(Stored::within(head)));
+        }
+        Some(())
     }
 
     /// Frees all terms at once and keeps the environment.

@@ -1,5 +1,6 @@
 //! What is to be stored or deleted: a term that has been found fit for its table.
 
+use ferrets_core::store::Kind;
 use rustler::Term;
 
 use crate::beam::hash;
@@ -22,6 +23,15 @@ impl<'a> Item<'a> {
         let key = element(term, id.keypos())?;
         let tag = if id.is_bag() { tag(term) } else { 0 };
         Some(Item { term, key, hash: id.hash(key), words: words(term), tag })
+    }
+
+    /// A record, or a bare key, as an entry of this kind has it; `None` if it is none.
+    pub fn of_kind(id: TableId, kind: Kind, term: Term<'a>) -> Option<Self> {
+        match kind {
+            Kind::Tombstone => Some(Item::key(id, term)),
+            Kind::ObjectTombstone if !id.is_bag() => None,
+            Kind::Record | Kind::ObjectTombstone => Item::record(id, term),
+        }
     }
 
     /// A bare key.

@@ -15,7 +15,7 @@ mod unordered;
 
 use std::collections::BTreeSet;
 
-use ferrets_core::store::{Change, Entry, Flow, KeyHash, Kind, Malformed, Stamp, Store, Verdict};
+use ferrets_core::store::{Change, Encoded, Entry, Flow, KeyHash, Kind, Malformed, Merger, Stamp, Store, Verdict};
 use ferrets_core::version::{Origin, Version};
 use parking_lot::RwLockWriteGuard;
 use rustler::Term;
@@ -199,13 +199,18 @@ impl Writer {
             // SAFETY: `decode` has just put the term into this arena, which is not cleared before the last use of the term.
             show(self, unsafe { scratch.view(stored) })
         });
-        self.scratched += payload.len();
+        self.reuse(scratch, payload.len());
+        result
+    }
+
+    /// So many bytes have been decoded into the scratch arena; no term of it is needed any more.
+    fn reuse(&mut self, mut scratch: Arena, bytes: usize) {
+        self.scratched += bytes;
         if self.scratched >= SCRATCH_MAX {
             scratch.clear();
             self.scratched = 0;
         }
         self.scratch = scratch;
-        result
     }
 
     fn look_up(&mut self, hash: u32) {
@@ -344,13 +349,34 @@ impl Store for Writer {
         rule: impl FnMut(Option<Stamp>) -> Verdict,
     ) -> Result<Change, Malformed> {
         self.decoded(payload, |writer, term| {
-            let item = match kind {
-                Kind::Tombstone => Item::key(writer.id, term),
-                Kind::ObjectTombstone if !writer.id.is_bag() => return Err(Malformed),
-                Kind::Record | Kind::ObjectTombstone => Item::record(writer.id, term).ok_or(Malformed)?,
-            };
+            let item = Item::of_kind(writer.id, kind, term).ok_or(Malformed)?;
             Ok(writer.merge(kind, item, version, rule))
         })
+    }
+
+    fn merge_all(&mut self, entries: &[Encoded<'_>], merger: &mut impl Merger) -> Result<(), Malformed> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut decoded = Vec::with_capacity(entries.len());
+        let payloads = entries.iter().map(|entry| entry.payload);
+        let is_decoded = scratch.decode_all(payloads, &mut decoded).is_some();
+        // SAFETY: `decode_all` has just put the terms into this arena, which is not cleared before their last use.
+        let terms = decoded.iter().map(|stored| unsafe { scratch.view(*stored) });
+        let items: Option<Vec<Item<'_>>> =
+            entries.iter().zip(terms).map(|(entry, term)| Item::of_kind(self.id, entry.kind, term)).collect();
+        let merged = match items.filter(|_| is_decoded) {
+            Some(items) => {
+                self.table.index.warm(items.iter().map(Item::hash));
+                for (entry, item) in entries.iter().zip(items) {
+                    let change = self.merge(entry.kind, item, entry.version, |current| merger.rule(entry, current));
+                    merger.merged(entry, change);
+                }
+                Ok(())
+            }
+            // Some of them are bad: one by one, up to the first of these.
+            None => self.merge_each(entries, merger),
+        };
+        self.reuse(scratch, entries.iter().map(|entry| entry.payload.len()).sum());
+        merged
     }
 
     fn lookup_encoded(&mut self, payload: &[u8]) -> Vec<Vec<u8>> {
