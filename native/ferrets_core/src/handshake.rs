@@ -68,7 +68,7 @@ impl<W> Replica<W> {
             _ => self.next_nonce(),
         };
         if let Some((_, Some(_))) = known {
-            // Nobody's wait ends here: the batch in flight goes out again on the new link.
+            // Nobody's wait ends here: the batches in flight go out again on the new link.
             self.unlink(peer, DownReason::Relinked, effects);
         }
         self.bring_up(peer, own, greeting, effects);
@@ -113,11 +113,10 @@ impl<W> Replica<W> {
         }
         effects.push(Effect::LinkUp(peer));
         self.tell_fenced(peer, nonce, effects);
-        // A write that returns from now on is on every linked server, this one included: so the batch under way, which
-        // left before the link came up, goes to it too.
-        let up = self.links.get_mut(&peer).and_then(Link::up_mut);
-        if let (Some(batch), Some(up)) = (self.log.in_flight(), up) {
-            effects.push(stream::send_batch(peer, up, batch));
+        // A write that returns from now on is on every linked server, this one included: so the batches under way, which
+        // left before the link came up, go to it too.
+        if let Some(up) = self.links.get_mut(&peer).and_then(Link::up_mut) {
+            effects.extend(self.log.in_flight().map(|batch| stream::send_batch(peer, up, batch)));
         }
         self.want_pull(peer, Scope::FULL, effects);
     }

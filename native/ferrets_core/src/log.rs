@@ -1,7 +1,8 @@
 //! The operation log of group commit: writes that linked peers do not have yet, and who waits for that.
 //!
-//! Entries gather in an open batch. A flush puts the oldest batch *in flight*; there is never more than one, and the
-//! next leaves when it is complete. So batches grow with the load, and a lone writer waits for nobody. What is kept is
+//! Entries gather in an open batch. A flush puts the oldest batch *in flight*, and the next leaves when it has landed; or earlier, behind
+//! it, once it has grown to half its size: then peers have work while acknowledgements, and the callers whom they let go, are on their
+//! way. There are never more than two. So batches grow with the load, and a lone writer waits for nobody. What is kept is
 //! bounded by what callers have in progress; the log holds each entry once, however many peers there are.
 
 use std::collections::VecDeque;
@@ -14,6 +15,9 @@ use crate::wire;
 
 /// A batch has room for the entries of this many writers.
 const WRITERS_MAX: usize = 1024;
+
+/// So many batches are in flight at most.
+const IN_FLIGHT_MAX: usize = 2;
 
 /// A closed batch: the body of a [`wire::Head::Batch`] and the callers who wait for it.
 #[derive(Debug)]
@@ -44,28 +48,31 @@ pub struct Logged<'a> {
 #[derive(Debug)]
 pub struct Log<W> {
     batch_bytes_max: usize,
+    follower_min: u64,
     open: Batch<W>,
     open_writers: Vec<Writer>,
     open_entries: Entries,
     /// The last entry is to be seen together with the next, and so goes into one batch with it.
     continues: bool,
     closed: VecDeque<Batch<W>>,
-    in_flight: Option<Batch<W>>,
+    in_flight: VecDeque<Batch<W>>,
     completed: u64,
     flush_requested: bool,
 }
 
 impl<W> Log<W> {
-    /// An empty log, which closes a batch when it has reached so many bytes.
-    pub fn new(batch_bytes_max: usize) -> Self {
+    /// An empty log, which closes a batch when it has reached so many bytes, and lets none follow another one in flight that has fewer
+    /// than so many entries.
+    pub fn new(batch_bytes_max: usize, follower_min: u64) -> Self {
         Log {
             batch_bytes_max,
+            follower_min,
             open: empty_batch(1),
             open_writers: Vec::new(),
             open_entries: Entries::default(),
             continues: false,
             closed: VecDeque::new(),
-            in_flight: None,
+            in_flight: VecDeque::new(),
             completed: 0,
             flush_requested: false,
         }
@@ -97,7 +104,7 @@ impl<W> Log<W> {
             &mut self.open
         } else if let Some(batch) = self.closed.back_mut() {
             batch
-        } else if let Some(batch) = self.in_flight.as_mut() {
+        } else if let Some(batch) = self.in_flight.back_mut() {
             batch
         } else {
             return Some(waiter);
@@ -108,32 +115,42 @@ impl<W> Log<W> {
 
     /// Whether a flush has to be asked for. Answers yes once: the flush is then under way.
     pub fn request_flush(&mut self) -> bool {
-        let needed = self.in_flight.is_none() && !self.flush_requested && self.open.entries > 0;
+        let needed = !self.flush_requested && self.is_due();
         self.flush_requested |= needed;
         needed
     }
 
-    /// The batch in flight. If there is none, the oldest of the waiting ones takes off, and the second value is true.
-    pub fn take_off(&mut self) -> Option<(&Batch<W>, bool)> {
-        self.flush_requested = false;
-        let fresh = self.in_flight.is_none();
-        if fresh {
-            if self.closed.is_empty() && self.open.entries > 0 {
-                self.close();
-            }
-            self.in_flight = self.closed.pop_front();
+    /// Whether a batch may take off.
+    fn is_due(&self) -> bool {
+        let waiting = self.open.entries + self.closed.iter().map(|batch| batch.entries).sum::<u64>();
+        match self.in_flight.back() {
+            None => waiting > 0,
+            Some(_) if self.in_flight.len() >= IN_FLIGHT_MAX => false,
+            Some(ahead) => waiting >= self.follower_min.max(ahead.entries / 2),
         }
-        self.in_flight.as_ref().map(|batch| (batch, fresh))
     }
 
-    /// The batch in flight.
-    pub fn in_flight(&self) -> Option<&Batch<W>> {
-        self.in_flight.as_ref()
+    /// The oldest of the waiting batches takes off, if it may.
+    pub fn take_off(&mut self) -> Option<&Batch<W>> {
+        self.flush_requested = false;
+        if !self.is_due() {
+            return None;
+        }
+        if self.closed.is_empty() {
+            self.close();
+        }
+        self.in_flight.extend(self.closed.pop_front());
+        self.in_flight.back()
     }
 
-    /// The batch in flight is everywhere. Returns who waited for it.
+    /// The batches in flight, in their order.
+    pub fn in_flight(&self) -> impl ExactSizeIterator<Item = &Batch<W>> {
+        self.in_flight.iter()
+    }
+
+    /// The oldest batch in flight is everywhere. Returns who waited for it.
     pub fn land(&mut self) -> Vec<W> {
-        match self.in_flight.take() {
+        match self.in_flight.pop_front() {
             Some(batch) => {
                 self.completed = batch.number;
                 batch.waiters
@@ -185,7 +202,7 @@ mod tests {
     use super::*;
 
     fn log() -> Log<u8> {
-        Log::new(1024)
+        Log::new(1024, 2)
     }
 
     fn append(log: &mut Log<u8>, hlc: u64, payload: &[u8]) {
@@ -205,10 +222,31 @@ mod tests {
         assert!(log.request_flush());
         append(&mut log, 2, b"y");
         assert!(!log.request_flush());
-        assert_eq!(log.take_off().map(|(batch, fresh)| (batch.entries, fresh)), Some((2, true)));
+        assert_eq!(log.take_off().map(|batch| batch.entries), Some(2));
         append(&mut log, 3, b"z");
         assert!(!log.request_flush(), "the acknowledgement of the batch in flight will flush");
-        assert_eq!(log.take_off().map(|(batch, fresh)| (batch.number, fresh)), Some((1, false)));
+        assert!(log.take_off().is_none());
+        log.land();
+        assert_eq!(log.take_off().map(|batch| batch.number), Some(2));
+    }
+
+    #[test]
+    fn a_second_batch_follows_once_it_has_half_the_size_of_the_first_and_no_third() {
+        let mut log = log();
+        (0..8).for_each(|hlc| append(&mut log, hlc, b"x"));
+        assert_eq!(log.take_off().map(|batch| batch.entries), Some(8));
+        (0..3).for_each(|hlc| append(&mut log, hlc, b"y"));
+        assert!(!log.request_flush());
+        append(&mut log, 3, b"y");
+        assert!(log.request_flush());
+        assert_eq!(log.take_off().map(|batch| batch.entries), Some(4));
+        (0..9).for_each(|hlc| append(&mut log, hlc, b"z"));
+        assert!(!log.request_flush());
+        assert!(log.take_off().is_none());
+        assert_eq!(log.in_flight().map(|batch| batch.number).collect::<Vec<_>>(), [1, 2]);
+        log.land();
+        assert_eq!(log.completed(), 1);
+        assert_eq!(log.take_off().map(|batch| batch.entries), Some(9));
     }
 
     #[test]
@@ -236,7 +274,7 @@ mod tests {
             append(&mut log, hlc, &half);
         }
         let mut sizes = Vec::new();
-        while let Some((batch, true)) = log.take_off() {
+        while let Some(batch) = log.take_off() {
             sizes.push(batch.entries);
             log.land();
         }
@@ -251,7 +289,7 @@ mod tests {
             append_to_group(&mut log, hlc, &half, (1..4).contains(&hlc));
         }
         let mut sizes = Vec::new();
-        while let Some((batch, true)) = log.take_off() {
+        while let Some(batch) = log.take_off() {
             sizes.push(batch.entries);
             log.land();
         }

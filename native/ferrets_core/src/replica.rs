@@ -59,6 +59,8 @@ pub struct Config {
 pub struct Limits {
     /// A batch of writes that has reached this many bytes is closed; it is larger by one entry at most.
     pub batch_bytes_max: usize,
+    /// A batch with fewer entries than this does not follow another one that is in flight.
+    pub follower_min: u64,
     /// Likewise a chunk of a sync, larger by the entries that share its last hash.
     pub chunk_bytes_max: usize,
     /// A chunk has room for this many entries, and a list of versions likewise. At most 32,768.
@@ -67,7 +69,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { batch_bytes_max: 256 * 1024, chunk_bytes_max: 64 * 1024, chunk_entries_max: 512 }
+        Limits { batch_bytes_max: 256 * 1024, follower_min: 8, chunk_bytes_max: 64 * 1024, chunk_entries_max: 512 }
     }
 }
 
@@ -174,7 +176,7 @@ impl<W> Replica<W> {
             digest: Digest::new(),
             origins: Origins::new(config.writer.clone()),
             links: BTreeMap::new(),
-            log: Log::new(config.limits.batch_bytes_max),
+            log: Log::new(config.limits.batch_bytes_max, config.limits.follower_min),
             pulls: Pulls::default(),
             incoming: None,
             tombstones: Tombstones::new(config.tombstone_ttl_ms),

@@ -16,7 +16,7 @@ use crate::wire::{Head, Nonce};
 const SWEPT_PER_UNIT: usize = 128;
 
 impl<W> Replica<W> {
-    /// Sends what callers have written and asked, unless a batch is in flight: then its acknowledgement will. To be called
+    /// Sends what callers have written and asked, unless enough is in flight: then its acknowledgement will. To be called
     /// when [`crate::replica::Written::Logged`] or [`crate::leader::Asked::Logged`] asks for it. [`Progress::More`]: go on
     /// with [`Replica::work`].
     pub fn flush_all<S: Store>(
@@ -32,15 +32,13 @@ impl<W> Replica<W> {
     }
 
     pub(crate) fn flush(&mut self, effects: &mut Vec<Effect<W>>) {
-        while let Some((batch, true)) = self.log.take_off() {
+        while let Some(batch) = self.log.take_off() {
             for (peer, link) in &mut self.links {
                 if let Some(up) = link.up_mut() {
                     effects.push(send_batch(*peer, up, batch));
                 }
             }
-            if !self.land_acknowledged(effects) {
-                break;
-            }
+            self.land_acknowledged(effects);
         }
     }
 
@@ -184,24 +182,28 @@ impl<W> Replica<W> {
         self.land_if_acknowledged(effects);
     }
 
-    /// Serves who waits for the batch in flight, if all linked peers have it, and sends the next.
+    /// Serves who waits for a batch in flight that all linked peers have, and sends the next.
     pub(crate) fn land_if_acknowledged(&mut self, effects: &mut Vec<Effect<W>>) {
-        if self.log.in_flight().is_some() && self.land_acknowledged(effects) {
+        if self.land_acknowledged(effects) {
             self.flush(effects);
         }
     }
 
+    /// Batches leave for all peers in the same order, and each peer has all of them but the last few: what it has not acknowledged.
     fn land_acknowledged(&mut self, effects: &mut Vec<Effect<W>>) -> bool {
-        let everywhere = self.links.values().filter_map(Link::up).all(|up| up.acked == up.sent);
-        if everywhere {
+        let unacknowledged = self.links.values().filter_map(Link::up).map(|up| up.sent - up.acked).max().unwrap_or(0);
+        let landed = self.log.in_flight().len().saturating_sub(unacknowledged as usize);
+        for _ in 0..landed {
             let waiters = self.log.land();
             if !waiters.is_empty() {
                 effects.push(Effect::Reply(waiters));
             }
+        }
+        if landed > 0 {
             self.give_answers(effects);
             self.settle_pull(effects);
         }
-        everywhere
+        landed > 0
     }
 
     /// The link that a message belongs to; none if that is not the present one.

@@ -9,8 +9,8 @@
 //! - the apply rule answering `Replace` to older versions, or with the comparison turned round;
 //! - equal clocks decided by the local index of the writer and not by its id;
 //! - a clock that takes no note of versions that it is shown;
-//! - a batch acknowledged before it is merged, or taken for everywhere when one peer has acknowledged it;
-//! - a link that comes up without the batch in flight, or a new link that lets those go who waited on the old one;
+//! - a batch acknowledged before it is merged, or taken for everywhere when one peer has acknowledged it, or the one behind it;
+//! - a link that comes up without the batches in flight, or with the last of them only, or a new link that lets those go who waited on the old one;
 //! - a link's nonce not looked at, or used again for the next link; a stale answer to a `Hello` not told so;
 //! - a pull that ends after its first chunk; a `Compare` that does not make the other side pull as well;
 //! - no anti-entropy when a peer is lost, or when a pull has brought writes of a server that is not linked;
