@@ -7,7 +7,7 @@
 -module(ferrets_nif).
 
 -export([abi/0]).
--export([create/4, close/1, status/1]).
+-export([create/4, close/1, strand/2, status/1]).
 -export([lookup/2, lookup_element/3, lookup_element/4, member/2, size/1, first/1, last/1, next/2, prev/2, scan/2, scan_back/2]).
 -export([select/4, select_on/5]).
 -export([check/3, insert/3, insert_many/3, delete/3, delete_many/3, delete_objects/3, ask/4]).
@@ -21,13 +21,14 @@
 -on_load(load/0).
 
 %% Raised by both sides together whenever a call's name, arity, arguments or meaning change.
--define(ABI, 3).
+-define(ABI, 4).
 
 -opaque handle() :: reference().
 %% A peer's number, given out by the server: the library knows no pids of other servers.
 -type peer() :: pos_integer().
-%% What a waiting caller is known by: an alias.
--type tag() :: reference().
+%% What a waiting caller is known by: an alias, through which the server answers; or a message that the library sends to the
+%% calling process, a pair with a reference of its own: `{Reference, Why}' comes in its stead if the server dies (`strand/2').
+-type tag() :: reference() | {reference(), term()}.
 -type position() :: start | term().
 %% A compiled match specification. Good for the table that it was compiled for, for as long as that lives.
 -opaque program() :: reference().
@@ -39,8 +40,8 @@
     | {more, Count :: non_neg_integer(), [term()], position(), program()}.
 -type effect() ::
     {send, peer(), Head :: binary(), Body :: binary()}
-    | {reply, [tag()]}
-    | {answer, tag(), answer()}
+    | {reply, [Alias :: reference()]}
+    | {answer, Alias :: reference(), answer()}
     %% A leader operation came here, and this server is not the leader. The record is in the external term format.
     | {wrong_leader, self | peer(), operation(), Record :: binary()}
     %% Two records for one key, in the external term format: ours (empty if it is gone) and the peer's. `decide/3' is to
@@ -96,6 +97,11 @@ create(_Name, _Type, _KeyPos, _Settings) -> not_loaded().
 %% Takes the table down. Its memory is freed elsewhere. Idempotent.
 -spec close(handle()) -> ok.
 close(_Handle) -> not_loaded().
+
+%% The server has died: whoever waits for a message gets `{Reference, Why}' in its stead. `again': to be called again, the table is
+%% being taken down at the moment.
+-spec strand(handle(), Why :: term()) -> ok | again.
+strand(_Handle, _Why) -> not_loaded().
 
 %% `#{size, memory, garbage, pages, tombstones, incarnation, leader := self | peer(), writes, log_entries, log_bytes, pulls, conflicts,
 %%    peers := [#{peer, state := opening | syncing | synced, unacked, lag_ms, node, incarnation}]}'; memory in words.
@@ -155,8 +161,9 @@ select_on(_Tab, _Program, _Position, _Mode, _Limit) -> not_loaded().
 -spec check(atom(), record | key, list()) -> ok | {more, list()}.
 check(_Tab, _Kind, _List) -> not_loaded().
 
-%% `ok': done, nobody else has to know. `wait': a reply `{[alias | Tag], ok}' comes through the alias `Tag' when every
-%% linked peer has it. `untagged': there are peers and no tag was given; nothing has been done.
+%% `ok': done, nobody else has to know. `wait': when every linked peer has it, a reply `{[alias | Tag], ok}' comes through the
+%% alias `Tag', or the message that `Tag' is. `untagged': there are peers and no tag was given, or the table is paused and the tag
+%% is no alias; nothing has been done.
 -spec insert(atom(), tuple(), tag() | undefined) -> ok | wait | untagged.
 insert(_Tab, _Record, _Tag) -> not_loaded().
 
@@ -190,9 +197,9 @@ local_delete_objects(_Tab, _Records) -> not_loaded().
 -spec local_delete_owned(atom(), Node :: binary(), start | continue) -> {more | done, non_neg_integer()}.
 local_delete_owned(_Tab, _Node, _From) -> not_loaded().
 
-%% Asks the leader. The reply `{[alias | Tag], Answer}' comes through the alias.
--spec ask(atom(), operation(), tuple(), tag()) -> wait.
-ask(_Tab, _Operation, _Record, _Tag) -> not_loaded().
+%% Asks the leader. The reply `{[alias | Alias], Answer}' comes through the alias.
+-spec ask(atom(), operation(), tuple(), Alias :: reference()) -> wait.
+ask(_Tab, _Operation, _Record, _Alias) -> not_loaded().
 
 %% ---------------------------------------------------------------- events from the server, answered with effects
 
@@ -215,9 +222,9 @@ work(_Handle) -> not_loaded().
 -spec flush(handle()) -> {done | more, [effect()]}.
 flush(_Handle) -> not_loaded().
 
-%% Replies to `Tag' once all that is logged by now is acknowledged.
--spec barrier(handle(), tag()) -> [effect()].
-barrier(_Handle, _Tag) -> not_loaded().
+%% Replies to the alias once all that is logged by now is acknowledged.
+-spec barrier(handle(), Alias :: reference()) -> [effect()].
+barrier(_Handle, _Alias) -> not_loaded().
 
 %% To be called about once a second: gives up peers that stall, compares digests when it is time, forgets tombstones that are
 %% due. `more': to be called again at once.

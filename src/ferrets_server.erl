@@ -38,6 +38,8 @@
     tab :: atom(),
     handle :: ferrets_nif:handle(),
     options :: ferrets_options:checked(),
+    %% A monitor of it.
+    witness :: reference(),
     peers = ferrets_peers:new() :: ferrets_peers:peers(),
     backlog = ferrets_backlog:new() :: ferrets_backlog:backlog(),
     %% Who pauses the table: monitors of them.
@@ -66,7 +68,9 @@ start(How, Tab, Options) ->
 -spec init({atom(), ferrets_options:checked()}) -> {ok, state()} | {stop, [ferrets_options:reason()]}.
 init({Tab, #{type := Type, keypos := KeyPos} = Options}) ->
     case ferrets_nif:create(Tab, Type, KeyPos, settings(Options)) of
-        {ok, Handle} -> {ok, #state{tab = Tab, handle = Handle, options = Options, tick = start_tick()}};
+        {ok, Handle} ->
+            Witness = ferrets_witness:start(Handle),
+            {ok, #state{tab = Tab, handle = Handle, options = Options, witness = Witness, tick = start_tick()}};
         {error, Reason} -> {stop, [{create_failed, Reason}]}
     end.
 
@@ -148,6 +152,8 @@ handle_info({ferrets_decided, Question, Record}, State) ->
     {noreply, run(ferrets_nif:decide(State#state.handle, Question, Record), State)};
 handle_info({'DOWN', Pause, process, _, _}, #state{pauses = Pauses} = State) when is_map_key(Pause, Pauses) ->
     {noreply, set_pauses(maps:remove(Pause, Pauses), State)};
+handle_info({'DOWN', Witness, process, _, _}, #state{witness = Witness, handle = Handle} = State) ->
+    {noreply, State#state{witness = ferrets_witness:start(Handle)}};
 handle_info(ferrets_backlog, State) ->
     {noreply, work_backlog(State)};
 handle_info({timeout, Tick, tick}, #state{tick = Tick} = State) ->

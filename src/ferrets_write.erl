@@ -34,39 +34,42 @@ call(Server, Op, Argument) ->
         undefined -> refuse_absent(Server, Op, Argument)
     end.
 
-%% A single write tries its luck without a tag: a monitor costs as much as the write, and a table without peers needs
-%% none. A list always brings a tag, lest a peer that is linked half-way should make it start again.
+%% A single write tries its luck without a tag: a table without peers needs none. A list always brings one, lest a peer that is
+%% linked half-way should make it start again.
 -spec call_local(atom(), op(), argument()) -> ok.
 call_local(Tab, Op, Argument) when Op =:= insert; Op =:= delete ->
     try apply_slice(Tab, Op, Argument, undefined) of
         ok -> ok;
-        untagged -> call_tagged(Tab, Op, Argument)
+        untagged -> call_waiting(Tab, Op, Argument)
     catch
         error:badarg -> refuse(Tab, Op, Argument)
     end;
 call_local(Tab, Op, Argument) ->
-    call_tagged(Tab, Op, Argument).
+    call_waiting(Tab, Op, Argument).
 
-%% The name may pass to another server between `whereis' and the write. Then the caller gets the exit of the old one
-%% though the new one has the write: an exit says, as always, that nobody knows.
--spec call_tagged(atom(), op(), argument()) -> ok.
-call_tagged(Tab, Op, Argument) ->
-    case whereis(Tab) of
-        undefined ->
-            refuse_absent(Tab, Op, Argument);
-        Server ->
-            %% Not `ferrets_request:open/1': the compiler lets a `receive' skip what was in the mailbox before a
-            %% reference was made only if both stand in one function.
-            Tag = erlang:monitor(process, Server, [{alias, reply_demonitor}]),
-            case apply_tagged(Tab, Op, Argument, Tag) of
-                ok ->
-                    ferrets_request:close(Tag);
-                wait ->
-                    receive
-                        {[alias | Tag], ok} -> ok;
-                        {'DOWN', Tag, process, _, Reason} -> exit_call(Reason, Tab, Op, Argument)
-                    end
-            end
+%% The library itself sends the message that ends the wait, and `ferrets_witness' the one that says that the server is dead.
+%% The compiler lets a `receive' skip what was in the mailbox before a reference was made only if both stand in one function.
+-spec call_waiting(atom(), op(), argument()) -> ok.
+call_waiting(Tab, Op, Argument) ->
+    Reference = make_ref(),
+    case check_and_apply(Tab, Op, Argument, {Reference, ok}) of
+        ok ->
+            ok;
+        wait ->
+            receive
+                {Reference, ok} -> ok;
+                {Reference, {down, Reason}} -> exit_call(Reason, Tab, Op, Argument)
+            end;
+        {untagged, Rest} ->
+            call_paused(Tab, Op, Rest)
+    end.
+
+%% Of a paused table the server carries out what is left. It answers through an alias.
+-spec call_paused(atom(), op(), argument()) -> ok.
+call_paused(Tab, Op, Argument) ->
+    case ferrets_request:wait(request_local(Tab, Op, Argument), infinity) of
+        {reply, ok} -> ok;
+        {error, {Reason, _}} -> exit_call(Reason, Tab, Op, Argument)
     end.
 
 -spec call_remote(pid(), op(), argument()) -> ok.
@@ -97,25 +100,33 @@ request_local(Tab, Op, Argument) ->
             %% The answer is `{error, {noproc, _}}'.
             ferrets_request:open(Tab);
         Server ->
-            Tag = ferrets_request:open(Server),
-            case apply_tagged(Tab, Op, Argument, Tag) of
-                ok -> ferrets_request:answer(Tag, ok);
+            Alias = ferrets_request:open(Server),
+            case apply_aliased(Tab, Op, Argument, Alias) of
+                ok -> ferrets_request:answer(Alias, ok);
                 wait -> ok
             end,
-            Tag
+            Alias
+    end.
+
+-spec apply_aliased(atom(), op(), argument(), ferrets_request:id()) -> ok | wait.
+apply_aliased(Tab, Op, Argument, Alias) ->
+    try
+        check_and_apply(Tab, Op, Argument, Alias)
+    catch
+        Class:Reason:Stack ->
+            ferrets_request:close(Alias),
+            erlang:raise(Class, Reason, Stack)
     end.
 
 %% ---------------------------------------------------------------- into the library
 
--spec apply_tagged(atom(), op(), argument(), ferrets_request:id()) -> ok | wait.
-apply_tagged(Tab, Op, Argument, Tag) ->
+-spec check_and_apply(atom(), op(), argument(), ferrets_nif:tag()) -> ok | wait | {untagged, argument()}.
+check_and_apply(Tab, Op, Argument, Tag) ->
     try
         ok = check_all(Tab, Op, Argument),
         apply_all(Tab, Op, Argument, Tag)
     catch
-        error:badarg ->
-            ferrets_request:close(Tag),
-            refuse(Tab, Op, Argument)
+        error:badarg -> refuse(Tab, Op, Argument)
     end.
 
 %% Looks at all of a list before the first of it is written, so that one bad element keeps out the others.
@@ -126,12 +137,13 @@ check_all(Tab, Op, Argument) ->
         {more, Rest} -> check_all(Tab, Op, Rest)
     end.
 
--spec apply_all(atom(), op(), argument(), ferrets_request:id()) -> ok | wait.
+-spec apply_all(atom(), op(), argument(), ferrets_nif:tag()) -> ok | wait | {untagged, argument()}.
 apply_all(Tab, Op, Argument, Tag) ->
     case apply_slice(Tab, Op, Argument, Tag) of
         {more, Rest} -> apply_all(Tab, Op, Rest, Tag);
         ok -> ok;
-        wait -> wait
+        wait -> wait;
+        untagged -> {untagged, Argument}
     end.
 
 -spec check_slice(atom(), op(), argument()) -> ok | {more, argument()}.
@@ -140,7 +152,7 @@ check_slice(Tab, delete_objects, Records) -> ferrets_nif:check(Tab, record, Reco
 check_slice(Tab, delete_many, Keys) -> ferrets_nif:check(Tab, key, Keys);
 check_slice(_Tab, _Op, _Argument) -> ok.
 
--spec apply_slice(atom(), op(), argument(), ferrets_request:id() | undefined) ->
+-spec apply_slice(atom(), op(), argument(), ferrets_nif:tag() | undefined) ->
     ok | wait | untagged | {more, argument()}.
 apply_slice(Tab, insert, Record, Tag) -> ferrets_nif:insert(Tab, Record, Tag);
 apply_slice(Tab, delete, Key, Tag) -> ferrets_nif:delete(Tab, Key, Tag);

@@ -30,6 +30,7 @@ all() ->
         a_callback_that_raises_hangs_or_calls_harms_nothing,
         a_server_that_was_never_linked_is_not_named,
         a_writer_is_told_when_its_server_dies,
+        a_writer_is_told_even_if_the_witness_has_been_killed,
         a_killed_node_under_load_loses_no_acknowledged_write,
         a_killed_node_comes_back_empty_and_is_filled,
         a_cut_leaves_both_sides_working_and_heals_to_one,
@@ -359,6 +360,27 @@ a_writer_is_told_when_its_server_dies(Config) ->
     [?assertMatch({'EXIT', {killed, {gen_server, call, _}}}, Await()) || Await <- Writers],
     ?assertMatch({error, {killed, Server}}, Request()),
     wait_until(fun() -> call(B, ferrets, other_nodes, [?TAB]) =:= [node(C)] end).
+
+a_writer_is_told_even_if_the_witness_has_been_killed(Config) ->
+    [A | _] = Peers = cluster(Config),
+    [Server | _] = start_joined(Peers, ?TAB),
+    [Witness] = witnesses(A, Server),
+    true = call(A, erlang, exit, [Witness, kill]),
+    wait_until(fun() -> witnesses(A, Server) -- [Witness] =/= [] end),
+    ok = call(A, sys, suspend, [?TAB]),
+    Await = ferrets_test_cluster:spawn(A, fun() -> catch ferrets:insert(?TAB, {a}) end),
+    wait_until(fun() -> call(A, ferrets, member, [?TAB, a]) end),
+    [Other] = witnesses(A, Server),
+    true = call(A, erlang, exit, [Server, kill]),
+    ?assertMatch({'EXIT', {killed, {gen_server, call, _}}}, Await()),
+    %% Nothing stays behind.
+    wait_until(fun() -> not call(A, erlang, is_process_alive, [Other]) end).
+
+witnesses(Peer, Server) ->
+    call(Peer, fun() ->
+        {monitored_by, Pids} = process_info(Server, monitored_by),
+        [Pid || Pid <- Pids, is_pid(Pid), erlang:node(Pid) =:= erlang:node(), proc_lib:translate_initial_call(Pid) =:= {ferrets_witness, init, 1}]
+    end).
 
 monitors(Peer, Server) ->
     {monitored_by, Pids} = call(Peer, erlang, process_info, [Server, monitored_by]),

@@ -9,7 +9,7 @@ use rustler::{Encoder, Env, NewBinary, Term};
 
 use crate::beam::term::list;
 use crate::engine::{Effects, Engine};
-use crate::tags::Tag;
+use crate::tags::Mail;
 
 mod atoms {
     rustler::atoms! {
@@ -23,12 +23,28 @@ mod atoms {
     }
 }
 
-/// Appends a term for each effect, as `ferrets_nif:effect/0` says.
-pub fn encode_each<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects, terms: &mut Vec<Term<'a>>) {
+/// What an event has come to.
+#[derive(Default)]
+pub struct Outcome<'a> {
+    terms: Vec<Term<'a>>,
+    mail: Vec<Mail>,
+}
+
+impl<'a> Outcome<'a> {
+    /// Sends what is to be sent from here. Returns what is left for the server to do. To be called when the engine is no
+    /// longer locked: who is sent something may at once come back with the next write.
+    pub fn deliver(self, env: Env<'a>) -> Term<'a> {
+        self.mail.iter().for_each(|mail| mail.send(env));
+        list(env, &self.terms)
+    }
+}
+
+/// Appends a term for each effect, as `ferrets_nif:effect/0` says, or a message.
+pub fn encode_each<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects, out: &mut Outcome<'a>) {
     // A body goes to all peers in a row: one binary serves them all.
     let mut last: Option<(Arc<Vec<u8>>, Term<'a>)> = None;
     for effect in effects {
-        terms.push(match effect {
+        out.terms.push(match effect {
             Effect::Send { peer, head, body } => {
                 let shared = last.take().filter(|(known, _)| Arc::ptr_eq(known, &body));
                 let (body, term) = shared.unwrap_or_else(|| {
@@ -39,7 +55,8 @@ pub fn encode_each<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects, term
                 (atoms::send(), peer.0, binary(env, &head), term).encode(env)
             }
             Effect::Answer(tag, answer) => {
-                (atoms::answer(), engine.tags.take(env, tag), leader_answer(env, answer)).encode(env)
+                let Some(alias) = engine.tags.take(env, tag) else { continue };
+                (atoms::answer(), alias, leader_answer(env, answer)).encode(env)
             }
             Effect::AskConflict { id, theirs } => {
                 let ours = engine.writer.lookup_encoded(&theirs).pop().unwrap_or_default();
@@ -50,7 +67,14 @@ pub fn encode_each<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects, term
                 let payload = binary(env, &payload);
                 (atoms::wrong_leader(), from, operation_atom(operation), payload).encode(env)
             }
-            Effect::Reply(tags) => (atoms::reply(), take_tags(env, engine, &tags)).encode(env),
+            Effect::Reply(tags) => {
+                let mut aliases = Vec::new();
+                engine.tags.take_all(env, &tags, &mut aliases, &mut out.mail);
+                if aliases.is_empty() {
+                    continue;
+                }
+                (atoms::reply(), list(env, &aliases)).encode(env)
+            }
             Effect::LinkUp(peer) => (atoms::link_up(), peer.0).encode(env),
             Effect::LinkDown(peer, reason) => (atoms::link_down(), peer.0, down_reason(reason)).encode(env),
             Effect::Refused(peer, reason) => (atoms::refused(), peer.0, refusal(reason)).encode(env),
@@ -58,11 +82,6 @@ pub fn encode_each<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects, term
             Effect::Diverged(peer, entries) => (atoms::diverged(), peer.0, entries).encode(env),
         });
     }
-}
-
-fn take_tags<'a>(env: Env<'a>, engine: &mut Engine, tags: &[Tag]) -> Term<'a> {
-    let tags: Vec<Term<'a>> = tags.iter().map(|tag| engine.tags.take(env, *tag)).collect();
-    list(env, &tags)
 }
 
 /// A binary with these bytes.

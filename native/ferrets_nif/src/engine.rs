@@ -18,7 +18,7 @@ use rustler::Term;
 use crate::beam::term::encode;
 use crate::store::{Item, Writer};
 use crate::table::{Table, TableId};
-use crate::tags::{Tag, Tags};
+use crate::tags::{Tag, Tagged, Tags};
 
 /// What a table's server has set. Times in milliseconds.
 pub struct Settings {
@@ -91,9 +91,9 @@ pub enum Waiter<'a> {
     /// Nobody: there had better be no peers.
     None,
     /// The caller, through this tag.
-    Now(Term<'a>),
+    Now(Tagged<'a>),
     /// The caller, with writes that are still to come.
-    Later,
+    Later(Tagged<'a>),
     /// No peer gets them.
     Local,
 }
@@ -107,7 +107,7 @@ pub enum Written {
         /// Whether to wake it.
         wake: bool,
     },
-    /// There are peers, or the table is paused, and there is no tag.
+    /// There are peers, or the table is paused, and there is no tag that would do.
     Untagged,
     /// There are peers, and no payload.
     NeedPayload,
@@ -168,12 +168,16 @@ impl Engine {
             }
             Waiter::None if is_linked || is_detour => return Written::Untagged,
             Waiter::None => None,
-            Waiter::Now(_) | Waiter::Later if is_detour => {
+            // The server answers through aliases only.
+            Waiter::Now(Tagged::Message(..)) | Waiter::Later(Tagged::Message(..)) if is_detour => {
+                return Written::Untagged
+            }
+            Waiter::Now(_) | Waiter::Later(_) if is_detour => {
                 self.detours += 1;
                 return Written::Detour;
             }
             Waiter::Now(tag) => Some(tag),
-            Waiter::Later => None,
+            Waiter::Later(_) => None,
         };
         if is_linked && writes.payloads.is_none() {
             return Written::NeedPayload;
@@ -254,7 +258,7 @@ impl Engine {
 
     /// Puts a local caller's question to the leader. Returns whether the server is to be woken.
     pub fn ask(&mut self, operation: Operation, payload: Vec<u8>, tag: Term<'_>) -> bool {
-        let tag = self.tags.keep(tag);
+        let tag = self.tags.keep(Tagged::Alias(tag));
         let Asked::Logged { flush } = self.replica.ask(operation, payload, tag);
         flush
     }

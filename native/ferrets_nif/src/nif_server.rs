@@ -8,12 +8,13 @@ use rustler::{Binary, Decoder, Encoder, Env, ResourceArc, Term};
 
 use crate::beam::call::{nif, Answer, BadArg};
 use crate::beam::term::{encode, list};
-use crate::effects::{binary, encode_each};
+use crate::effects::{binary, encode_each, Outcome};
 use crate::engine::{now, Effects, Engine};
 use crate::nif_table::store_status;
 use crate::slice::Slice;
 use crate::store::Item;
 use crate::table::Handle;
+use crate::tags::Tagged;
 
 /// Entries merged under one hold of the engine's lock, which each may find its page full, and have to move half of it.
 const SLICE_ENTRIES: usize = 16;
@@ -57,15 +58,13 @@ fn handle(term: Term<'_>) -> Result<ResourceArc<Handle>, BadArg> {
 /// One event that takes no long.
 fn event<'a>(env: Env<'a>, term: Term<'a>, event: impl FnOnce(&mut Engine, &mut Effects)) -> Answer<'a> {
     let handle = handle(term)?;
-    handle
-        .table
-        .with_engine(handle.id, |engine| {
-            let effects = engine.event(handle.table, event);
-            let mut parts = Vec::new();
-            encode_each(env, engine, effects, &mut parts);
-            list(env, &parts)
-        })
-        .map_err(|_| BadArg)
+    let mut out = Outcome::default();
+    let happened = handle.table.with_engine(handle.id, |engine| {
+        let effects = engine.event(handle.table, event);
+        encode_each(env, engine, effects, &mut out);
+    });
+    happened.map_err(|_| BadArg)?;
+    Ok(out.deliver(env))
 }
 
 /// An event, and then the work that it leaves, slice by slice, as long as the call may take.
@@ -77,14 +76,14 @@ fn sliced<'a>(
 ) -> Answer<'a> {
     let handle = handle(term)?;
     let time = Slice::begin(env);
-    let mut parts = Vec::new();
+    let mut out = Outcome::default();
     let mut slice = |run: &mut dyn FnMut(&mut Engine, &mut Effects) -> Progress| {
         handle
             .table
             .with_engine(handle.id, |engine| {
                 let mut progress = Progress::Done;
                 let effects = engine.event(handle.table, |engine, effects| progress = run(engine, effects));
-                encode_each(env, engine, effects, &mut parts);
+                encode_each(env, engine, effects, &mut out);
                 progress
             })
             .map_err(|_| BadArg)
@@ -101,7 +100,7 @@ fn sliced<'a>(
         Progress::Done => atoms::done(),
         Progress::More => atoms::more(),
     };
-    Ok((progress, list(env, &parts)).encode(env))
+    Ok((progress, out.deliver(env)).encode(env))
 }
 
 fn peer_up<'a>(env: Env<'a>, [term, peer]: [Term<'a>; 2]) -> Answer<'a> {
@@ -183,7 +182,7 @@ fn barrier<'a>(env: Env<'a>, [term, tag]: [Term<'a>; 2]) -> Answer<'a> {
         return Err(BadArg);
     }
     event(env, term, |engine, effects| {
-        let tag = engine.tags.keep(tag);
+        let tag = engine.tags.keep(Tagged::Alias(tag));
         engine.replica.barrier(tag, effects);
     })
 }

@@ -10,7 +10,7 @@ use crate::ABI;
 
 mod atoms {
     rustler::atoms! {
-        ok, error, already_exists, set, ordered_set, bag, node, undefined,
+        ok, error, again, already_exists, set, ordered_set, bag, node, undefined,
         tombstone_ttl_ms, stall_timeout_ms, compare_interval_ms, asks_conflicts, drops_owned,
         size, memory, garbage, pages, tombstones
     }
@@ -74,6 +74,15 @@ fn close<'a>(env: Env<'a>, [handle]: [Term<'a>; 1]) -> Answer<'a> {
     Ok(atoms::ok().encode(env))
 }
 
+/// The server has died: whoever waits for peers to have a write is told why.
+fn strand<'a>(env: Env<'a>, [handle, why]: [Term<'a>; 2]) -> Answer<'a> {
+    let handle = handle.decode::<ResourceArc<Handle>>().map_err(|_| BadArg)?;
+    handle.table.drop(handle.id);
+    let Some(stranded) = handle.take_stranded() else { return Ok(atoms::again().encode(env)) };
+    stranded.strand(env, why);
+    Ok(atoms::ok().encode(env))
+}
+
 /// The store's part of `status/1`: names and figures.
 pub fn store_status(table: &Table) -> [(Atom, i64); 5] {
     let figures = &table.figures;
@@ -89,3 +98,4 @@ pub fn store_status(table: &Table) -> [(Atom, i64); 5] {
 nif!("abi", 0, abi);
 nif!("create", 4, create);
 nif!("close", 1, close);
+nif!("strand", 2, strand);

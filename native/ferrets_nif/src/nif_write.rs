@@ -11,12 +11,13 @@ use ferrets_core::replica::Progress;
 use rustler::{Binary, Encoder, Env, Term};
 
 use crate::beam::call::{nif, Answer, BadArg};
-use crate::beam::term::{cell, encode, list, Elements};
+use crate::beam::term::{cell, element, encode, list, Elements};
 use crate::engine::{Action, Effects, Payloads, Waiter, Writes, Written};
 use crate::registry;
 use crate::slice::Slice;
 use crate::store::Item;
 use crate::table::{Table, TableId, Unwritten};
+use crate::tags::Tagged;
 
 /// How many records one taking of the lock deletes at most. Each may leave its page nearly empty, and have what is left moved.
 const DELETES_MAX: usize = 16;
@@ -45,7 +46,7 @@ struct Target<'a> {
     table: &'static Table,
     id: TableId,
     action: Action,
-    tag: Option<Term<'a>>,
+    tag: Option<Tagged<'a>>,
     is_local: bool,
 }
 
@@ -61,10 +62,12 @@ enum Outcome {
 impl<'a> Target<'a> {
     fn find(env: Env<'a>, name: Term<'a>, action: Action, tag: Term<'a>) -> Result<Self, BadArg> {
         let (table, id) = registry::find(name).ok_or(BadArg)?;
-        let tag = (atoms::undefined() != tag).then_some(tag);
-        if tag.is_some_and(|tag| !tag.is_ref()) {
-            return Err(BadArg);
-        }
+        let tag = match tag {
+            tag if atoms::undefined() == tag => None,
+            tag if tag.is_ref() => Some(Tagged::Alias(tag)),
+            tag if element(tag, 1).is_some_and(Term::is_ref) => Some(Tagged::Message(env.pid(), tag)),
+            _ => return Err(BadArg),
+        };
         Ok(Target { env, table, id, action, tag, is_local: false })
     }
 
@@ -92,7 +95,7 @@ impl<'a> Target<'a> {
                 _ if self.is_local => Waiter::Local,
                 None => Waiter::None,
                 Some(tag) if is_last => Waiter::Now(tag),
-                Some(_) => Waiter::Later,
+                Some(tag) => Waiter::Later(tag),
             };
             match self.table.with_engine(self.id, |engine| engine.write(&writes, waiter, is_server)) {
                 Ok(Written::Done) => return Ok(Outcome::Done),
@@ -126,7 +129,7 @@ impl<'a> Target<'a> {
             Action::Delete => atoms::delete_many(),
             Action::DeleteObject => atoms::delete_objects(),
         };
-        if let (Some(server), Some(tag)) = (self.table.server(self.id), self.tag) {
+        if let (Some(server), Some(Tagged::Alias(tag))) = (self.table.server(self.id), self.tag) {
             let _ = self.env.send(&server, (atoms::ferrets_detour(), tag, operation, rest));
         }
     }
@@ -139,6 +142,10 @@ impl<'a> Target<'a> {
     }
 
     fn write_one(&self, term: Term<'a>) -> Answer<'a> {
+        if self.tag.is_none() && self.table.linked.load(Ordering::Relaxed) {
+            // Not after all the work.
+            return Ok(self.answer(Outcome::Untagged));
+        }
         let item = self.item(term)?;
         Ok(self.answer(self.write(&[item], list(self.env, &[term]), true)?))
     }

@@ -19,6 +19,7 @@ use crate::pool::Pool;
 use crate::reaper;
 use crate::registry;
 use crate::store::Writer;
+use crate::tags::Tags;
 
 static TABLES: Pool<Table> = Pool::new();
 
@@ -190,7 +191,7 @@ struct Server {
     pid: LocalPid,
     name: u64,
     /// Keeps the monitor alive, even if the server forgets its handle.
-    _handle: ResourceArc<Handle>,
+    handle: ResourceArc<Handle>,
 }
 
 /// A table, or the shell of one that was.
@@ -245,8 +246,8 @@ impl Table {
         table.gate.open();
         *table.engine.lock() = Some(Engine::new(Writer::open(table, id), settings));
         table.id.store(id.0, Ordering::Release);
-        let handle = ResourceArc::new(Handle { table, id });
-        let server = Server { pid, name: word(name), _handle: handle.clone() };
+        let handle = ResourceArc::new(Handle { table, id, stranded: Mutex::new(None) });
+        let server = Server { pid, name: word(name), handle: handle.clone() };
         *table.server.lock() = Some(server);
         if env.monitor(&handle, &pid).is_none() {
             table.drop(id);
@@ -303,7 +304,10 @@ impl Table {
         if let Some(server) = &server {
             registry::unpublish(server.name, self);
         }
-        if let Some(engine) = self.engine.lock().take() {
+        if let Some(mut engine) = self.engine.lock().take() {
+            if let Some(server) = &server {
+                *server.handle.stranded.lock() = Some(std::mem::take(&mut engine.tags));
+            }
             reaper::hand_over(Box::new((engine, server)));
         }
     }
@@ -334,6 +338,15 @@ pub struct Handle {
     pub table: &'static Table,
     /// The table's id, to be compared with the shell's.
     pub id: TableId,
+    /// Once the table has been dropped: who still waits for peers to have a write.
+    stranded: Mutex<Option<Tags>>,
+}
+
+impl Handle {
+    /// Who was waiting when the table was dropped; nothing if that is just being done.
+    pub fn take_stranded(&self) -> Option<Tags> {
+        self.stranded.lock().take()
+    }
 }
 
 #[rustler::resource_impl]

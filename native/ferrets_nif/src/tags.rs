@@ -1,11 +1,18 @@
-//! Tags of waiting callers: aliases, kept from the write until the reply.
+//! Who waits for peers to have a write, and by what: kept from the write until the reply.
 //!
-//! Tags live on shelves, many to an arena; a shelf is cleared when its last tag has been taken. A new shelf is begun when
-//! the last one is full, so that a shelf does not stay for ever because there is always somebody new on it.
+//! A tag is an alias, which the table's server answers, or a message that the library itself sends to the process that wrote.
+//! The latter spares a write most of what it costs beside the write: nobody monitors the server, and no signal goes to it and back.
+//! So if the server dies, whoever is still waiting has to be told: see [`Tags::strand`].
+//!
+//! Tags live on shelves, many to an arena; a shelf is cleared when its last tag has been taken. Who waits for one batch is on other
+//! shelves than who waits for the next, so that mostly all of a shelf is taken at once, and can be carried away as it is: the messages
+//! are then sent while the engine does something else.
 
-use rustler::{Env, Term};
+use rustler::{Env, LocalPid, Term};
 
 use crate::beam::arena::{Arena, Stored};
+use crate::beam::message::send_stored;
+use crate::beam::term::element;
 
 /// Tags on a shelf.
 const SHELF_MAX: usize = 256;
@@ -17,11 +24,43 @@ pub struct Tag {
     place: usize,
 }
 
+/// A tag as a caller brings it.
+#[derive(Clone, Copy)]
+pub enum Tagged<'a> {
+    /// An alias.
+    Alias(Term<'a>),
+    /// A pair of a reference and anything: the message for this process, which has done the call.
+    Message(LocalPid, Term<'a>),
+}
+
+/// A tag on its shelf.
+#[derive(Clone, Copy)]
+enum Kept {
+    Alias(Stored),
+    Message(LocalPid, Stored),
+}
+
 #[derive(Default)]
 struct Shelf {
     arena: Arena,
-    tags: Vec<Stored>,
+    tags: Vec<Option<Kept>>,
     taken: usize,
+}
+
+impl Shelf {
+    fn take(&mut self, place: usize) -> Option<Kept> {
+        let kept = self.tags.get_mut(place)?.take()?;
+        self.taken += 1;
+        Some(kept)
+    }
+
+    fn clear_if_taken(&mut self) {
+        if self.taken == self.tags.len() {
+            self.arena.clear();
+            self.tags.clear();
+            self.taken = 0;
+        }
+    }
 }
 
 /// See the module.
@@ -34,38 +73,105 @@ pub struct Tags {
 
 impl Tags {
     /// Keeps a tag.
-    pub fn keep(&mut self, tag: Term<'_>) -> Tag {
+    pub fn keep(&mut self, tag: Tagged<'_>) -> Tag {
         if self.shelves.get(self.present).is_none_or(|shelf| shelf.tags.len() >= SHELF_MAX) {
-            self.present = match self.shelves.iter().position(|shelf| shelf.tags.is_empty()) {
-                Some(empty) => empty,
-                None => {
-                    self.shelves.push(Shelf::default());
-                    self.shelves.len() - 1
-                }
-            };
+            self.turn();
         }
         let shelf = &mut self.shelves[self.present];
-        shelf.tags.push(shelf.arena.adopt(tag));
+        shelf.tags.push(Some(match tag {
+            Tagged::Alias(alias) => Kept::Alias(shelf.arena.adopt(alias)),
+            Tagged::Message(pid, message) => Kept::Message(pid, shelf.arena.adopt(message)),
+        }));
         Tag { shelf: self.present, place: shelf.tags.len() - 1 }
     }
 
-    /// Takes a tag that has been kept, once.
-    pub fn take<'a>(&mut self, env: Env<'a>, tag: Tag) -> Term<'a> {
-        let shelf = &self.shelves[tag.shelf];
-        // SAFETY: `keep` has put it into this arena, which is cleared only after the last of its tags was taken.
-        let term = unsafe { shelf.arena.view(shelf.tags[tag.place]) }.in_env(env);
-        self.forget(tag);
-        term
+    /// Keeps tags on another shelf from now on.
+    fn turn(&mut self) {
+        self.present = match self.shelves.iter().position(|shelf| shelf.tags.is_empty()) {
+            Some(empty) => empty,
+            None => {
+                self.shelves.push(Shelf::default());
+                self.shelves.len() - 1
+            }
+        };
+    }
+
+    /// Takes an alias that has been kept, once.
+    pub fn take<'a>(&mut self, env: Env<'a>, tag: Tag) -> Option<Term<'a>> {
+        let shelf = self.shelves.get_mut(tag.shelf)?;
+        let alias = match shelf.take(tag.place)? {
+            // SAFETY: `keep` has put it into this arena, which is cleared only after the last of its tags was taken.
+            Kept::Alias(alias) => Some(unsafe { shelf.arena.view(alias) }.in_env(env)),
+            Kept::Message(..) => None,
+        };
+        shelf.clear_if_taken();
+        alias
+    }
+
+    /// Takes tags that have been kept, each once: aliases as terms, messages to be sent. They have waited for one batch: who comes
+    /// from now on waits for another.
+    pub fn take_all<'a>(&mut self, env: Env<'a>, tags: &[Tag], aliases: &mut Vec<Term<'a>>, mail: &mut Vec<Mail>) {
+        for of_shelf in tags.chunk_by(|a, b| a.shelf == b.shelf) {
+            let Some(shelf) = of_shelf.first().and_then(|tag| self.shelves.get_mut(tag.shelf)) else { continue };
+            let is_whole = of_shelf.len() == shelf.tags.len() - shelf.taken;
+            let mut letters = Mail::default();
+            for tag in of_shelf {
+                // SAFETY: as in `take`.
+                let view = |stored| unsafe { shelf.arena.view(stored) };
+                match shelf.tags.get_mut(tag.place).and_then(Option::take) {
+                    Some(Kept::Alias(alias)) => aliases.push(view(alias).in_env(env)),
+                    Some(Kept::Message(pid, message)) if is_whole => letters.letters.push((pid, message)),
+                    Some(Kept::Message(pid, message)) => {
+                        letters.letters.push((pid, letters.arena.adopt(view(message))))
+                    }
+                    None => continue,
+                }
+                shelf.taken += 1;
+            }
+            if is_whole {
+                letters.arena = std::mem::take(&mut shelf.arena);
+            }
+            shelf.clear_if_taken();
+            mail.push(letters);
+        }
+        self.turn();
     }
 
     /// Lets go of a tag that has been kept, once.
     pub fn forget(&mut self, tag: Tag) {
-        let shelf = &mut self.shelves[tag.shelf];
-        shelf.taken += 1;
-        if shelf.taken == shelf.tags.len() {
-            shelf.arena.clear();
-            shelf.tags.clear();
-            shelf.taken = 0;
+        if let Some(shelf) = self.shelves.get_mut(tag.shelf) {
+            shelf.take(tag.place);
+            shelf.clear_if_taken();
+        }
+    }
+
+    /// Tells everybody who waits for a message why none will come: `{Reference, Why}`, with the reference of the message.
+    pub fn strand(self, env: Env<'_>, why: Term<'_>) {
+        for shelf in &self.shelves {
+            for kept in shelf.tags.iter().flatten() {
+                let Kept::Message(pid, message) = kept else { continue };
+                // SAFETY: as in `take`.
+                if let Some(reference) = element(unsafe { shelf.arena.view(*message) }, 1) {
+                    let _ = env.send(pid, (reference.in_env(env), why));
+                }
+            }
+        }
+    }
+}
+
+/// Messages to be sent.
+#[derive(Default)]
+pub struct Mail {
+    arena: Arena,
+    letters: Vec<(LocalPid, Stored)>,
+}
+
+impl Mail {
+    /// Sends them all.
+    pub fn send(&self, env: Env<'_>) {
+        for (pid, message) in &self.letters {
+            // SAFETY: `take_all` has put the message into this arena, or taken over the arena in which it was.
+            send_stored(env, pid, unsafe { self.arena.view(*message) });
         }
     }
 }

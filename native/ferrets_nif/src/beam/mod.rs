@@ -1,7 +1,8 @@
 //! The VM's terms: the only place that calls `enif_*` functions directly.
 //!
 //! [`arena`] keeps terms outside of any process, [`scratch`] those of a moment; [`term`], [`inspect`] and [`visit`] look into
-//! them, [`build`] makes them, [`hash`] hashes keys so that equal keys hash alike, [`call`] is the edge at which Erlang calls in. What leaves this module is safe to use, or is marked
+//! them, [`build`] makes them, [`hash`] hashes keys so that equal keys hash alike,
+//! [`message`] sends them, [`call`] is the edge at which Erlang calls in. What leaves this module is safe to use, or is marked
 //! `unsafe` with the contract that its caller has to keep.
 
 pub mod arena;
@@ -9,6 +10,7 @@ pub mod build;
 pub mod call;
 pub mod hash;
 pub mod inspect;
+pub mod message;
 pub mod scratch;
 pub mod term;
 pub mod visit;
