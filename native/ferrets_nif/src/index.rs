@@ -24,6 +24,9 @@ const BITS_MAX: u32 = 24;
 /// So many places ahead, memory is asked for that will be needed.
 const AHEAD: usize = 8;
 
+/// In a walk over places, memory of entries is asked for so many places ahead, and that of their pages twice as many.
+const ENTRIES_AHEAD: usize = 12;
+
 /// With a shorter directory, some ten thousand entries, all is in the processor's cache.
 const WARM_BITS: u32 = 5;
 
@@ -81,6 +84,18 @@ impl Directory {
     fn set(&self, at: usize, subtable: &'static Subtable, depth: u32) {
         self.subtables[at].set(Some(subtable));
         self.depths[at].store(depth as u8, Ordering::Relaxed);
+    }
+}
+
+/// Asks for the memory of entries that come soon in a walk over places. In the order of hashes each is somewhere else: so several are
+/// on their way at the same time.
+#[inline]
+pub fn anticipate(places: &[Place], at: usize) {
+    if let Some(next) = places.get(at + 2 * ENTRIES_AHEAD) {
+        next.page().page().prefetch_head(next.slot());
+    }
+    if let Some(next) = places.get(at + ENTRIES_AHEAD) {
+        next.page().page().prefetch_entry(next.slot());
     }
 }
 
@@ -257,9 +272,7 @@ impl Index {
     /// called before the writer's lock is taken: then the waiting for memory is not done under it, and for all hashes at once.
     pub fn warm(&self, hashes: impl Iterator<Item = u32> + Clone) {
         let Some(directory) = self.directory.get().filter(|directory| directory.bits >= WARM_BITS) else { return };
-        hashes.clone().for_each(|hash| {
-            directory.find(hash);
-        });
+        hashes.clone().for_each(|hash| directory.anticipate(hash));
         for hash in hashes.clone() {
             if let Some(place) = directory.peek(hash) {
                 place.page().page().prefetch_for_writing(place.slot());

@@ -82,10 +82,10 @@ impl Subtable {
         prefetch((&raw const self.slots).cast(), Slots::offset(depth, hash));
     }
 
-    /// Asks for the cache line in which the lock is.
+    /// Asks for the cache lines in which the lock is, and what it protects besides the places.
     #[inline]
     pub fn prefetch_head(&self) {
-        prefetch(std::ptr::from_ref(self).cast(), 0);
+        (0..2).for_each(|line| prefetch(std::ptr::from_ref(self).cast(), line * 64));
     }
 
     #[inline]

@@ -10,7 +10,7 @@ use rustler::Term;
 
 use crate::beam::scratch::shorten;
 use crate::beam::term::{compare, encode, is_identical};
-use crate::index::{Gone, Which};
+use crate::index::{anticipate, Gone, Which};
 use crate::order::{Aim, Range};
 use crate::page::{Body, PageNumber};
 use crate::places::Place;
@@ -272,9 +272,6 @@ pub enum Position {
     End,
 }
 
-/// How many records ahead memory is asked for the next ones, in the order of hashes.
-const AHEAD: usize = 12;
-
 /// Shows a slice of the records whose hash is at least `from`, in the order of hashes, and says where to go on. `show`
 /// runs under a page's lock. It is asked between two hashes whether to stop, so that records that share a hash are in
 /// one slice. If entries were moved under way, nothing of the slice counts: `restart` is called, and it begins anew.
@@ -296,13 +293,7 @@ pub fn by_hash(
         let mut position = sweep.next.map_or(Position::End, Position::At);
         let mut stop_after = None;
         for (at, place) in places.iter().enumerate() {
-            // Each record is somewhere else: several are on their way from memory at the same time.
-            if let Some(next) = places.get(at + 2 * AHEAD) {
-                next.page().page().prefetch_head(next.slot());
-            }
-            if let Some(next) = places.get(at + AHEAD) {
-                next.page().page().prefetch_entry(next.slot());
-            }
+            anticipate(&places, at);
             if stop_after.is_some_and(|hash| hash != place.hash()) {
                 position = Position::At(place.hash());
                 break;

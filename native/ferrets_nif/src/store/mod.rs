@@ -22,7 +22,7 @@ use rustler::Term;
 
 use crate::beam::arena::{Arena, Stored};
 use crate::beam::term::{encode, is_identical};
-use crate::index::Which;
+use crate::index::{anticipate, Which};
 use crate::page::{Body, Meta, Move, PageNumber};
 use crate::places::Place;
 use crate::reaper;
@@ -416,7 +416,8 @@ impl Store for Writer {
             self.found.clear();
             let sweep = self.table.index.sweep(self.id, from, Which::All, || true, &mut self.found).ok()?;
             let mut enough_at = None;
-            for place in &self.found {
+            for (at, place) in self.found.iter().enumerate() {
+                anticipate(&self.found, at);
                 if enough_at.is_some_and(|hash| hash != place.hash()) {
                     return Some(place.hash());
                 }
