@@ -12,7 +12,7 @@
 -export([select/4, select_on/5]).
 -export([check/3, insert/3, insert_many/3, delete/3, delete_many/3, delete_objects/3, ask/4]).
 -export([local_insert/2, local_delete/2, local_delete_objects/2, local_delete_owned/3]).
--export([peer_up/2, peer_down/2, message/4, work/1, flush/1, barrier/2, tick/1]).
+-export([peer_up/2, peer_down/2, message/4, overtake/4, work/1, flush/1, barrier/2, tick/1]).
 -export([digest/1, sync/1, force_leader/2, pause/2, end_detour/1, decide/3]).
 
 -export_type([handle/0, peer/0, tag/0, operation/0, answer/0, effect/0, settings/0, position/0, status/0]).
@@ -21,7 +21,7 @@
 -on_load(load/0).
 
 %% Raised by both sides together whenever a call's name, arity, arguments or meaning change.
--define(ABI, 4).
+-define(ABI, 5).
 
 -opaque handle() :: reference().
 %% A peer's number, given out by the server: the library knows no pids of other servers.
@@ -211,9 +211,15 @@ peer_up(_Handle, _Peer) -> not_loaded().
 -spec peer_down(handle(), peer()) -> {done | more, [effect()]}.
 peer_down(_Handle, _Peer) -> not_loaded().
 
-%% A peer's message. `more' (here and below): call `work/1' until it says `done', before any other event.
+%% A peer's message. `more' (here and below): call `work/1' until it says `done', before any other event but `overtake/4' and
+%% `flush/1'.
 -spec message(handle(), peer(), Head :: binary(), Body :: binary()) -> {done | more, [effect()]}.
 message(_Handle, _Peer, _Head, _Body) -> not_loaded().
+
+%% A peer's message while there is `more' to do. `later': keep it until it is `done', and then call `message/4'; until then do the same
+%% with whatever else comes from this peer.
+-spec overtake(handle(), peer(), Head :: binary(), Body :: binary()) -> {done | more, [effect()]} | later.
+overtake(_Handle, _Peer, _Head, _Body) -> not_loaded().
 
 -spec work(handle()) -> {done | more, [effect()]}.
 work(_Handle) -> not_loaded().

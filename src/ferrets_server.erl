@@ -31,6 +31,7 @@
 -include_lib("kernel/include/logger.hrl").
 
 -define(TICK_MS, 1000).
+-define(IS_LINK_MESSAGE(From, Head, Body), is_pid(From), From =/= self(), is_binary(Head), is_binary(Body)).
 %% How many lost nodes `info/1' remembers.
 -define(HISTORY_MAX, 100).
 
@@ -41,6 +42,8 @@
     %% A monitor of it.
     witness :: reference(),
     peers = ferrets_peers:new() :: ferrets_peers:peers(),
+    %% Messages that came while another one was not done, and have to wait.
+    overtaken = queue:new() :: queue:queue({ferrets_nif:peer(), binary(), binary()}),
     backlog = ferrets_backlog:new() :: ferrets_backlog:backlog(),
     %% Who pauses the table: monitors of them.
     pauses = #{} :: #{reference() => pid()},
@@ -135,15 +138,11 @@ handle_cast(Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), state()) -> {noreply, state()}.
-handle_info({ferrets_link, From, Head, Body}, State) when
-    is_pid(From), From =/= self(), is_binary(Head), is_binary(Body)
-->
-    {Peer, State1} = intern(From, State),
-    count_received(Peer, byte_size(Head) + byte_size(Body), State1),
+handle_info({ferrets_link, From, Head, Body}, State) when ?IS_LINK_MESSAGE(From, Head, Body) ->
+    {Peer, State1} = receive_from(From, Head, Body, State),
     {noreply, work(ferrets_nif:message(State1#state.handle, Peer, Head, Body), State1)};
 handle_info(ferrets_flush, State) ->
-    count(batches, State),
-    {noreply, work(ferrets_nif:flush(State#state.handle), State)};
+    {noreply, flush(State)};
 handle_info({ferrets_request, Tag, Question}, State) when is_reference(Tag) ->
     {noreply, handle_request(Question, Tag, State)};
 handle_info({ferrets_detour, Tag, Op, List}, #state{backlog = Backlog} = State) ->
@@ -287,10 +286,50 @@ end_detour(true, State) ->
 
 %% ---------------------------------------------------------------- effects
 
-%% Follows up a peer's message to its end, before any other message.
+%% Follows up a peer's message to its end, before any other message but those that may overtake it: so no write waits until
+%% a large message of a sync is merged.
 -spec work({done | more, [ferrets_nif:effect()]}, state()) -> state().
-work({done, Effects}, State) -> run(Effects, State);
-work({more, Effects}, State) -> work(ferrets_nif:work(State#state.handle), run(Effects, State)).
+work({done, Effects}, State) ->
+    #state{handle = Handle, overtaken = Overtaken} = State1 = run(Effects, State),
+    case queue:out(Overtaken) of
+        {empty, _} -> State1;
+        {{value, {Peer, Head, Body}}, Rest} ->
+            work(ferrets_nif:message(Handle, Peer, Head, Body), State1#state{overtaken = Rest})
+    end;
+work({more, Effects}, State) ->
+    #state{handle = Handle} = State1 = run(Effects, State),
+    receive
+        {ferrets_link, From, Head, Body} when ?IS_LINK_MESSAGE(From, Head, Body) ->
+            {Peer, State2} = receive_from(From, Head, Body, State1),
+            overtake(Peer, Head, Body, State2);
+        ferrets_flush ->
+            flush(State1)
+    after 0 ->
+        work(ferrets_nif:work(Handle), State1)
+    end.
+
+-spec overtake(ferrets_nif:peer(), binary(), binary(), state()) -> state().
+overtake(Peer, Head, Body, #state{handle = Handle, overtaken = Overtaken} = State) ->
+    %% A peer's messages stay in their order.
+    IsBehind = lists:keymember(Peer, 1, queue:to_list(Overtaken)),
+    case IsBehind orelse ferrets_nif:overtake(Handle, Peer, Head, Body) of
+        Later when Later =:= true; Later =:= later ->
+            Waiting = queue:in({Peer, Head, Body}, Overtaken),
+            work(ferrets_nif:work(Handle), State#state{overtaken = Waiting});
+        Outcome ->
+            work(Outcome, State)
+    end.
+
+-spec flush(state()) -> state().
+flush(State) ->
+    count(batches, State),
+    work(ferrets_nif:flush(State#state.handle), State).
+
+-spec receive_from(pid(), binary(), binary(), state()) -> {ferrets_nif:peer(), state()}.
+receive_from(From, Head, Body, State) ->
+    {Peer, State1} = intern(From, State),
+    count_received(Peer, byte_size(Head) + byte_size(Body), State1),
+    {Peer, State1}.
 
 -spec tick(state()) -> state().
 tick(State) ->

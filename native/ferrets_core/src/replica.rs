@@ -69,7 +69,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { batch_bytes_max: 256 * 1024, follower_min: 8, chunk_bytes_max: 64 * 1024, chunk_entries_max: 512 }
+        Limits { batch_bytes_max: 256 * 1024, follower_min: 8, chunk_bytes_max: 32 * 1024, chunk_entries_max: 256 }
     }
 }
 
@@ -159,6 +159,8 @@ pub struct Replica<W> {
     pub(crate) log: Log<W>,
     pub(crate) pulls: Pulls,
     pub(crate) incoming: Option<Incoming>,
+    /// A chunk that a batch has overtaken.
+    pub(crate) overtaken: Option<Incoming>,
     pub(crate) tombstones: Tombstones,
     pub(crate) leadership: Leadership<W>,
     pub(crate) conflicts: Conflicts,
@@ -179,6 +181,7 @@ impl<W> Replica<W> {
             log: Log::new(config.limits.batch_bytes_max, config.limits.follower_min),
             pulls: Pulls::default(),
             incoming: None,
+            overtaken: None,
             tombstones: Tombstones::new(config.tombstone_ttl_ms),
             compare_at_ms: None,
             leadership: Leadership::default(),

@@ -28,7 +28,7 @@ impl<W> Replica<W> {
     ) -> Progress {
         self.flush(effects);
         self.flush_questions(effects);
-        self.serve(store, now, budget, effects)
+        self.work(store, now, budget, effects)
     }
 
     pub(crate) fn flush(&mut self, effects: &mut Vec<Effect<W>>) {
@@ -42,8 +42,18 @@ impl<W> Replica<W> {
         }
     }
 
+    /// Whether a message may be taken in before the present one is done: a batch or an acknowledgement while a chunk is being merged,
+    /// so that writes need not wait for it. Merging commutes. To be asked only of a peer of whom no other message waits.
+    pub fn may_overtake(&self, head: &[u8]) -> bool {
+        let is_chunk = |incoming: &Incoming| matches!(incoming.then, Then::PullOn { .. });
+        self.overtaken.is_none()
+            && self.incoming.as_ref().is_some_and(is_chunk)
+            && matches!(Head::decode(head), Ok(Head::Batch { .. } | Head::Ack { .. }))
+    }
+
     /// Takes a message in. `budget` bounds the work of this call, in entries; [`Progress::More`] means that
-    /// [`Replica::work`] must go on until it is done, before any other event but local writes.
+    /// [`Replica::work`] must go on until it is done, before any other event but local writes, flushes, and messages that
+    /// [may overtake](Replica::may_overtake) the present one.
     pub fn message<S: Store>(
         &mut self,
         store: &mut S,
@@ -54,6 +64,9 @@ impl<W> Replica<W> {
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
         let (head, body) = message;
+        if self.may_overtake(head) {
+            self.overtaken = self.incoming.take();
+        }
         while self.incoming.is_some() {
             // The host has not kept to the rule above; order matters more than this call's length.
             self.work(store, now, usize::MAX, effects);
@@ -112,6 +125,10 @@ impl<W> Replica<W> {
                 Err(_) => self.abandon(incoming.peer, DownReason::Malformed, effects),
             }
         }
+        if self.overtaken.is_some() {
+            self.incoming = self.overtaken.take();
+            return Progress::More;
+        }
         if self.sweep_owned(store, budget.saturating_mul(SWEPT_PER_UNIT)) == Progress::More {
             return Progress::More;
         }
@@ -136,7 +153,7 @@ impl<W> Replica<W> {
             }
             Err(_) => {
                 self.abandon(peer, DownReason::Malformed, effects);
-                Progress::Done
+                self.work(store, now, budget, effects)
             }
         }
     }
@@ -150,10 +167,13 @@ impl<W> Replica<W> {
         budget: usize,
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
-        let Some(up) = self.current(peer, link) else { return Progress::Done };
-        if seq != up.applied + 1 {
-            self.abandon(peer, DownReason::Gap, effects);
-            return Progress::Done;
+        match self.current(peer, link) {
+            Some(up) if seq == up.applied + 1 => {}
+            Some(_) => {
+                self.abandon(peer, DownReason::Gap, effects);
+                return self.work(store, now, budget, effects);
+            }
+            None => return self.work(store, now, budget, effects),
         }
         self.receive(store, now, (peer, link, Then::Acknowledge(seq)), body, budget, effects)
     }

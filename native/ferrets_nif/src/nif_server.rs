@@ -24,7 +24,7 @@ const SLICE_TOMBSTONES: usize = 64;
 
 mod atoms {
     rustler::atoms! {
-        done, more,
+        done, more, later,
         incarnation, leader, writes, log_entries, log_bytes, pulls, conflicts, peers,
         // `self` is a word of Rust's.
         this = "self",
@@ -35,6 +35,7 @@ mod atoms {
 nif!("peer_up", 2, peer_up);
 nif!("peer_down", 2, peer_down);
 nif!("message", 4, message);
+nif!("overtake", 4, overtake);
 nif!("work", 1, work);
 nif!("flush", 1, flush);
 nif!("barrier", 2, barrier);
@@ -124,6 +125,19 @@ fn message<'a>(env: Env<'a>, [term, peer, head, body]: [Term<'a>; 4]) -> Answer<
         engine.replica.message(&mut engine.writer, now(), peer, message, SLICE_ENTRIES, effects)
     };
     sliced(env, term, first, go_on)
+}
+
+/// A message that came while another one is not done: `later` if it has to wait.
+fn overtake<'a>(env: Env<'a>, [term, peer, head, body]: [Term<'a>; 4]) -> Answer<'a> {
+    let at = handle(term)?;
+    let bytes: Binary<'a> = decode(head)?;
+    let may = at.table.with_engine(at.id, |engine| engine.replica.may_overtake(bytes.as_slice())).map_err(|_| BadArg)?;
+    if may {
+        // Nobody but the server, which calls this, could have changed that meanwhile.
+        message(env, [term, peer, head, body])
+    } else {
+        Ok(atoms::later().encode(env))
+    }
 }
 
 fn work<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {

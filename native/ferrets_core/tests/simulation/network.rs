@@ -98,6 +98,14 @@ impl Network {
         self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(way, _)| *way).collect()
     }
 
+    /// The head of the next message on this way.
+    pub fn head(&self, way: (ServerId, ServerId)) -> Option<&[u8]> {
+        match self.queues.get(&way)?.front()? {
+            Parcel::Message { head, .. } => Some(head),
+            Parcel::Down => None,
+        }
+    }
+
     pub fn deliver(&mut self, way: (ServerId, ServerId)) -> Option<Parcel> {
         self.queues.get_mut(&way)?.pop_front()
     }

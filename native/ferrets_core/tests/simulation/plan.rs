@@ -53,6 +53,8 @@ pub struct Totals {
     pub swept: u64,
     pub replies: u64,
     pub slices: u64,
+    /// Messages taken in before an earlier one was done.
+    pub overtaken: u64,
     pub races: u64,
     pub groups: u64,
 }
@@ -71,12 +73,13 @@ impl Totals {
         self.swept += other.swept;
         self.replies += other.replies;
         self.slices += other.slices;
+        self.overtaken += other.overtaken;
         self.races += other.races;
         self.groups += other.groups;
     }
 
     pub fn has_seen_everything(&self, plan: &Plan) -> bool {
-        let always = [self.writes, self.delivered, self.replies, self.slices, self.races, self.groups];
+        let always = [self.writes, self.delivered, self.replies, self.slices, self.overtaken, self.races, self.groups];
         let by_plan = [
             (self.cuts, plan.cuts),
             (self.heals, plan.cuts),

@@ -310,7 +310,7 @@ impl World {
 
     fn flush(&mut self, at: usize) -> Outcome {
         let server = &mut self.servers[at];
-        if server.busy || !std::mem::take(&mut server.flush_wanted) {
+        if !std::mem::take(&mut server.flush_wanted) {
             return Ok(());
         }
         let now = Time::from_ms(self.now_ms + server.skew_ms);
@@ -327,7 +327,13 @@ impl World {
 
     fn deliver(&mut self, (from, to): (ServerId, ServerId)) -> Outcome {
         let Some(at) = self.find(to) else { return Err(format!("a message to the dead server {to}")) };
+        let head = self.network.head((from, to)).map(<[u8]>::to_vec);
         while self.servers[at].busy {
+            let may_overtake = head.as_ref().is_some_and(|head| self.servers[at].replica.may_overtake(head));
+            if may_overtake && self.rng.bool() {
+                self.totals.overtaken += 1;
+                break;
+            }
             self.work(at)?;
         }
         let Some(parcel) = self.network.deliver((from, to)) else { return Ok(()) };
