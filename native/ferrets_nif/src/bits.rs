@@ -5,6 +5,11 @@
 pub struct Bits([u64; 4]);
 
 impl Bits {
+    /// The set of these bits.
+    pub fn of(words: [u64; 4]) -> Self {
+        Bits(words)
+    }
+
     /// Whether the slot is in the set.
     #[inline]
     pub fn has(&self, slot: u8) -> bool {

@@ -2,12 +2,14 @@
 //!
 //! [`nif_table`], [`nif_read`], [`nif_select`], [`nif_write`] and [`nif_server`] are what Erlang calls. An [`engine`] drives the protocol. [`registry`] finds a [`table`] by name; [`read`] and
 //! [`walk`] read it, [`matching`] says what of it a query wants, a [`store::Writer`] changes it. Records live in [`page`]s, the [`index`] finds them by hash, the
-//! [`order`] by key. [`pool`] explains why readers need no reference counts, [`beam`] is the only place that calls the VM.
+//! [`order`] by key. [`front`] and [`epoch`] explain how a record is read without a lock, [`pool`] explains why readers need no reference counts, [`beam`] is the only place that calls the VM.
 
 mod beam;
 mod bits;
 mod effects;
 mod engine;
+mod epoch;
+mod front;
 mod index;
 mod matching;
 mod nif_read;
@@ -41,6 +43,7 @@ const ABI: u32 = 5;
 /// Refuses to load for another ABI, and into a VM whose terms it would take for others. The VM refuses by itself to load the library a second time, since it has no
 /// upgrade callback: tables stay as they are.
 fn load(env: Env<'_>, abi: Term<'_>) -> bool {
+    epoch::start();
     abi.decode::<u32>().is_ok_and(|abi| abi == ABI) && has_expected_tags(env) && reaper::start()
 }
 

@@ -131,7 +131,8 @@ fn message<'a>(env: Env<'a>, [term, peer, head, body]: [Term<'a>; 4]) -> Answer<
 fn overtake<'a>(env: Env<'a>, [term, peer, head, body]: [Term<'a>; 4]) -> Answer<'a> {
     let at = handle(term)?;
     let bytes: Binary<'a> = decode(head)?;
-    let may = at.table.with_engine(at.id, |engine| engine.replica.may_overtake(bytes.as_slice())).map_err(|_| BadArg)?;
+    let may =
+        at.table.with_engine(at.id, |engine| engine.replica.may_overtake(bytes.as_slice())).map_err(|_| BadArg)?;
     if may {
         // Nobody but the server, which calls this, could have changed that meanwhile.
         message(env, [term, peer, head, body])
@@ -203,6 +204,7 @@ fn barrier<'a>(env: Env<'a>, [term, tag]: [Term<'a>; 2]) -> Answer<'a> {
 
 fn tick<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
     let forget = |engine: &mut Engine, effects: &mut Effects| {
+        engine.writer.free_unseen();
         engine.replica.tick(&mut engine.writer, now(), SLICE_TOMBSTONES, effects)
     };
     sliced(env, term, forget, forget)

@@ -60,6 +60,45 @@ pub fn advise_large_pages(start: *mut c_void, len: usize) {
     let _ = (start, len);
 }
 
+#[cfg(target_os = "linux")]
+mod membarrier {
+    use std::ffi::{c_int, c_long};
+
+    extern "C" {
+        fn syscall(number: c_long, ...) -> c_long;
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    const NUMBER: c_long = 324;
+    #[cfg(not(target_arch = "x86_64"))]
+    const NUMBER: c_long = 283;
+
+    pub const PRIVATE_EXPEDITED: c_int = 1 << 3;
+    pub const REGISTER_PRIVATE_EXPEDITED: c_int = 1 << 4;
+
+    /// Whether the system has done it.
+    pub fn call(command: c_int) -> bool {
+        let known = cfg!(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"));
+        // SAFETY: takes numbers only, and changes no memory.
+        known && unsafe { syscall(NUMBER, command, 0 as c_int, 0 as c_int) } == 0
+    }
+}
+
+/// Whether [`barrier`] is to be had from now on.
+pub fn offer_barriers() -> bool {
+    #[cfg(target_os = "linux")]
+    return membarrier::call(membarrier::REGISTER_PRIVATE_EXPEDITED) && membarrier::call(membarrier::PRIVATE_EXPEDITED);
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+/// Has every thread of this process pass a full memory barrier. [`offer_barriers`] must have said yes.
+pub fn barrier() {
+    #[cfg(target_os = "linux")]
+    membarrier::call(membarrier::PRIVATE_EXPEDITED);
+    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+}
+
 /// Asks for the cache line `offset` bytes from `start`, without waiting for it. Any address will do.
 #[inline]
 pub fn prefetch(start: *const u8, offset: usize) {

@@ -5,7 +5,7 @@
 //! permutation of the slots gives the order of the keys. A page knows nothing of the index and the fences that point to
 //! it: [`crate::store`] keeps them in step.
 //!
-//! Invariants: `terms[slot]` is none or a term of this page's arena; it is a bare key where `tombstones` has the slot's
+//! Invariants: a slot's term (in the [front](crate::front)) is none or one of this page's arena; it is a bare key where the front's `tombstones` has the slot's
 //! bit and `objects` has not, else a tuple with an element at `keypos`; `order` holds each used slot once, by ascending key, or nothing if the
 //! table is not ordered; `live_words + garbage_words` is what has been put into the arena.
 
@@ -17,6 +17,7 @@ use rustler::Term;
 use crate::beam::arena::{Arena, Stored};
 use crate::beam::term::{compare, element, words};
 use crate::bits::Bits;
+use crate::front::{Front, NOWHERE};
 use crate::os::prefetch;
 use crate::pool::Shelf;
 use crate::table::TableId;
@@ -58,7 +59,9 @@ impl PageNumber {
     /// A page nobody uses, opened for `owner`.
     pub fn take(owner: TableId) -> Self {
         let number = PageNumber(PAGES.take());
-        number.page().write().owner = owner;
+        let page = number.page();
+        page.write().front = &page.front;
+        page.front.own(owner);
         number
     }
 
@@ -71,7 +74,7 @@ impl PageNumber {
     }
 }
 
-/// What hangs in a page besides its shell.
+/// What hangs in a page besides its shell. Readers may be looking into it still.
 pub struct Contents {
     /// The entries' terms.
     _arena: Arena,
@@ -81,23 +84,23 @@ pub struct Contents {
 /// The shell of a page.
 #[derive(Default)]
 #[repr(align(64))]
+#[repr(C)]
 pub struct Page {
+    front: Front,
     body: RwLock<Body>,
 }
 
 impl Page {
-    /// Asks for the cache line in which a slot's term is, so that it comes while the lock's does.
+    /// What a reader sees of it without its lock.
     #[inline]
-    pub fn prefetch(&self, slot: u8) {
-        // SAFETY: only computes an address, within the page.
-        let terms = unsafe { &raw const (*self.body.data_ptr()).terms };
-        prefetch(terms.cast(), usize::from(slot) * size_of::<Stored>());
+    pub fn front(&self) -> &Front {
+        &self.front
     }
 
-    /// Likewise, and for that in which what is known of the entry is, which the writer needs besides.
+    /// Asks for the cache lines in which a slot's term is, and what is known of the entry, so that they come while the lock's does.
     #[inline]
     pub fn prefetch_for_writing(&self, slot: u8) {
-        self.prefetch(slot);
+        self.front.prefetch(slot);
         // SAFETY: only computes an address, within the page.
         let metas = unsafe { &raw const (*self.body.data_ptr()).metas };
         prefetch(metas.cast(), usize::from(slot) * size_of::<Meta>());
@@ -106,13 +109,13 @@ impl Page {
     /// Asks for the cache lines that whoever comes to a slot needs first: the lock's, and those of the slot.
     #[inline]
     pub fn prefetch_head(&self, slot: u8) {
-        (0..2).for_each(|line| prefetch((&raw const *self).cast(), line * 64));
+        (0..2).for_each(|line| prefetch((&raw const self.body).cast(), line * 64));
         self.prefetch_for_writing(slot);
     }
 
     /// Asks for an entry's cache lines. They come while the lock is held no more.
     pub fn prefetch_entry(&self, slot: u8) {
-        self.read().terms[usize::from(slot)].prefetch_all();
+        self.front.term(slot).prefetch_all();
     }
 
     /// Locks the page for reading.
@@ -157,8 +160,8 @@ impl Meta {
 /// What a page consists of, under its lock.
 #[repr(C)]
 pub struct Body {
-    owner: TableId,
-    tombstones: Bits,
+    /// What readers see: whose the page is, terms, and which of them are tombstones. Of this page; of none if it has never been used.
+    front: &'static Front,
     arena: Arena,
     len: u16,
     records: u16,
@@ -176,17 +179,14 @@ pub struct Body {
     pub listed: bool,
     /// The position behind the last insert, and how many came each right behind the one before.
     run: (u16, u8),
-    /// In the shell itself, so that a reader finds it without another step.
-    terms: [Stored; SLOTS_MAX],
-    /// Likewise, for the writer.
+    /// In the shell itself, so that the writer finds it without another step.
     metas: [Meta; SLOTS_MAX],
 }
 
 impl Default for Body {
     fn default() -> Self {
         Body {
-            owner: TableId::NOBODY,
-            tombstones: Bits::default(),
+            front: &NOWHERE,
             arena: Arena::new(),
             len: 0,
             records: 0,
@@ -199,7 +199,6 @@ impl Default for Body {
             after: None,
             listed: false,
             run: (0, 0),
-            terms: [Stored::none(); SLOTS_MAX],
             metas: [Meta::default(); SLOTS_MAX],
         }
     }
@@ -220,20 +219,19 @@ impl Body {
     /// Makes the page nobody's, without entries. Meta-data stay, as they mean nothing without an entry.
     pub fn clear(&mut self) -> Contents {
         let contents = Contents { _arena: std::mem::take(&mut self.arena), _order: std::mem::take(&mut self.order) };
-        for slot in self.used.iter() {
-            self.terms[usize::from(slot)] = Stored::none();
-        }
-        (self.owner, self.len, self.records) = (TableId::NOBODY, 0, 0);
+        self.front.own(TableId::NOBODY);
+        self.used.iter().for_each(|slot| self.front.clear(slot));
+        (self.len, self.records) = (0, 0);
         (self.live_words, self.garbage_words) = (0, 0);
         (self.before, self.after, self.listed, self.run) = (None, None, false, (0, 0));
-        (self.used, self.tombstones, self.objects) = (Bits::default(), Bits::default(), Bits::default());
+        (self.used, self.objects) = (Bits::default(), Bits::default());
         contents
     }
 
     /// The table that the page belongs to.
     #[inline]
     pub fn owner(&self) -> TableId {
-        self.owner
+        self.front.owner()
     }
 
     /// How many slots are used.
@@ -264,18 +262,18 @@ impl Body {
 
     #[inline]
     fn term(&self, slot: u8) -> Option<Term<'_>> {
-        let stored = self.terms[usize::from(slot)];
-        // SAFETY: what stands in `terms` and is not none is a term of `arena`, which is never cleared.
+        let stored = self.front.term(slot);
+        // SAFETY: what stands in the front and is not none is a term of `arena`, which is never cleared.
         (!stored.is_none()).then(|| unsafe { self.arena.view(stored) })
     }
 
     /// The record in a slot, if there is one.
     #[inline]
     pub fn record(&self, slot: u8) -> Option<Term<'_>> {
-        if self.tombstones.has(slot) {
+        if self.front.is_tombstone(slot) {
             return None;
         }
-        self.terms[usize::from(slot)].prefetch();
+        self.front.term(slot).prefetch();
         self.term(slot)
     }
 
@@ -283,7 +281,7 @@ impl Body {
     #[inline]
     pub fn keyed_record(&self, slot: u8) -> Option<(Term<'_>, Term<'_>)> {
         let record = self.record(slot)?;
-        Some((record, element(record, self.owner.keypos())?))
+        Some((record, element(record, self.owner().keypos())?))
     }
 
     /// The key of the entry in a slot.
@@ -293,7 +291,7 @@ impl Body {
         if self.kind(slot) == Kind::Tombstone {
             Some(term)
         } else {
-            element(term, self.owner.keypos())
+            element(term, self.owner().keypos())
         }
     }
 
@@ -316,15 +314,15 @@ impl Body {
     /// What is in a used slot.
     #[inline]
     pub fn kind(&self, slot: u8) -> Kind {
-        match (self.tombstones.has(slot), self.objects.has(slot)) {
+        match (self.front.is_tombstone(slot), self.objects.has(slot)) {
             (false, _) => Kind::Record,
             (true, false) => Kind::Tombstone,
             (true, true) => Kind::ObjectTombstone,
         }
     }
 
-    fn set_kind(&mut self, slot: u8, kind: Kind) {
-        self.tombstones.set(slot, !kind.is_record());
+    fn set(&mut self, slot: u8, kind: Kind, stored: Stored) {
+        self.front.set(slot, stored, !kind.is_record());
         self.objects.set(slot, kind == Kind::ObjectTombstone);
     }
 
@@ -335,7 +333,7 @@ impl Body {
 
     /// The used slots, in the order of keys if the table is ordered.
     pub fn slots(&self) -> Vec<u8> {
-        if self.owner.is_ordered() {
+        if self.owner().is_ordered() {
             self.order.clone()
         } else {
             self.used.iter().collect()
@@ -375,7 +373,7 @@ impl Body {
         }
         let middle = low + (high - low) / 2;
         if let Some(&slot) = self.order.get(middle) {
-            self.terms[usize::from(slot)].prefetch_key();
+            self.front.term(slot).prefetch_key();
         }
         self.anticipate(low, middle, steps - 1);
         self.anticipate(middle + 1, high, steps - 1);
@@ -417,7 +415,7 @@ impl Body {
     #[inline]
     pub fn prefetch_at(&self, position: usize) {
         if let Some(slot) = self.at(position) {
-            self.terms[usize::from(slot)].prefetch_all();
+            self.front.term(slot).prefetch_all();
         }
     }
 
@@ -469,14 +467,13 @@ impl Body {
     fn place_entry(&mut self, kind: Kind, stored: Stored, meta: Meta, position: usize) -> u8 {
         let slot = self.used.first_clear().expect("a page with room");
         let index = usize::from(slot);
-        self.terms[index] = stored;
         self.metas[index] = meta;
         self.used.set(slot, true);
-        self.set_kind(slot, kind);
+        self.set(slot, kind, stored);
         self.len += 1;
         self.records += u16::from(kind.is_record());
         self.live_words += u64::from(meta.words);
-        if self.owner.is_ordered() {
+        if self.owner().is_ordered() {
             self.order.insert(position, slot);
         }
         slot
@@ -493,18 +490,17 @@ impl Body {
         let old_words = self.metas[index].words;
         let (stored, added, kept) = match kind {
             // A bag's object is the same as before.
-            Kind::Record if self.owner.is_bag() && before.is_record() => (self.terms[index], 0, old_words),
+            Kind::Record if self.owner().is_bag() && before.is_record() => (self.front.term(slot), 0, old_words),
             Kind::Record => (self.arena.adopt(term), meta.words, meta.words),
-            Kind::ObjectTombstone => (self.terms[index], 0, old_words),
+            Kind::ObjectTombstone => (self.front.term(slot), 0, old_words),
             Kind::Tombstone => {
                 let key = self.key(slot).expect("a used slot");
                 let kept = words(key);
                 (Stored::within(key), 0, kept)
             }
         };
-        self.terms[index] = stored;
         self.metas[index] = Meta { words: kept, ..meta };
-        self.set_kind(slot, kind);
+        self.set(slot, kind, stored);
         self.records += u16::from(kind.is_record());
         self.records -= u16::from(before.is_record());
         let total = self.live_words + self.garbage_words + u64::from(added);
@@ -518,18 +514,19 @@ impl Body {
     /// If a slot is not used.
     pub fn remove(&mut self, slots: impl Iterator<Item = u8>) {
         let mut gone = Bits::default();
+        let tombstones = self.front.tombstones();
         for slot in slots {
             let index = usize::from(slot);
             let words = u64::from(self.metas[index].words);
             self.live_words -= words;
             self.garbage_words += words;
-            self.terms[index] = Stored::none();
+            self.front.clear(slot);
             gone.set(slot, true);
         }
         assert!(gone.without(&self.used).is_empty(), "only entries can be removed");
         self.len -= gone.count();
-        self.records -= gone.without(&self.tombstones).count();
-        for bits in [&mut self.used, &mut self.tombstones, &mut self.objects] {
+        self.records -= gone.without(&tombstones).count();
+        for bits in [&mut self.used, &mut self.objects] {
             *bits = bits.without(&gone);
         }
         self.order.retain(|&slot| !gone.has(slot));
@@ -540,13 +537,13 @@ impl Body {
         self.garbage_words >= GARBAGE_MIN.max(self.live_words)
     }
 
-    /// Copies the entries to a new arena and returns the old one.
+    /// Copies the entries to a new arena and returns the old one, into which readers may be looking still.
     pub fn compact(&mut self) -> Arena {
         let slots: Vec<u8> = self.slots();
         let mut arena = Arena::new();
         let copies = self.copy_to(&slots, &mut arena);
         for (&slot, stored) in slots.iter().zip(copies) {
-            self.terms[usize::from(slot)] = stored;
+            self.front.set_term(slot, stored);
         }
         self.garbage_words = 0;
         std::mem::replace(&mut self.arena, arena)

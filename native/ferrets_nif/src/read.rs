@@ -1,8 +1,8 @@
 //! Reads of one key.
 //!
-//! The index says where the key may be; the page there is locked and asked. First by a guess, which is right for nearly every key
-//! that is there: what is found under the key in a page of this table is the record, however one came there. If it is not
-//! there although the index said so, the entry may have moved in between, and the index is asked again, unless nothing in
+//! The index says where the key may be. First one looks there by a guess and without a lock, which does for nearly every key that is
+//! there: what is found under the key in a page of this table is the record, however one came there. Else the page is locked and asked;
+//! and if it is not there although the index said so, the entry may have moved in between, and the index is asked again, unless nothing in
 //! that part of it has moved.
 //!
 //! In a bag a key may have many records, on many pages. They are read one by one, and read again if the index then does not
@@ -10,6 +10,9 @@
 
 use rustler::Term;
 
+use crate::beam::arena::view_anywhere;
+use crate::beam::term::element;
+use crate::epoch::Visit;
 use crate::index::{Candidates, Gone};
 use crate::places::Place;
 use crate::table::{Table, TableId};
@@ -21,18 +24,29 @@ use crate::table::{Table, TableId};
 #[inline]
 pub fn find<R>(table: &Table, id: TableId, key: Term<'_>, show: impl Fn(Term<'_>) -> R) -> Result<Option<R>, Gone> {
     let hash = id.hash(key);
-    if let Some(found) = table.index.peek(hash).and_then(|place| look(place, id, key, &show)) {
+    if let Some(found) = table.index.peek(hash).and_then(|place| glance(place, id, key, &show)) {
         return Ok(Some(found));
     }
     find_hashed(table, id, key, hash, show)
 }
 
+/// Shows the record at a place, if it has this key, without a lock.
+#[inline]
+fn glance<R>(place: Place, id: TableId, key: Term<'_>, show: impl Fn(Term<'_>) -> R) -> Option<R> {
+    let front = place.page().page().front();
+    front.prefetch(place.slot());
+    let visit = Visit::begin();
+    let stored = front.glance(id, place.slot())?;
+    stored.prefetch();
+    // SAFETY: the arena is freed only when nobody visits any more who may have seen the term.
+    let record = unsafe { view_anywhere(&visit, stored) };
+    id.is_same_key(element(record, id.keypos())?, key).then(|| show(record))
+}
+
 /// Shows the record at a place, if it has this key.
 #[inline]
 fn look<R>(place: Place, id: TableId, key: Term<'_>, show: impl Fn(Term<'_>) -> R) -> Option<R> {
-    let page = place.page().page();
-    page.prefetch(place.slot());
-    let body = page.read();
+    let body = place.page().page().read();
     if body.owner() != id {
         return None;
     }

@@ -53,6 +53,20 @@ impl Stored {
         self.prefetch();
     }
 
+    /// The term as a number: 0 for none.
+    #[inline]
+    pub fn to_bits(self) -> u64 {
+        word(self.0) as u64
+    }
+
+    /// The term that a number was made of.
+    #[inline]
+    pub fn from_bits(bits: u64) -> Self {
+        // SAFETY: `ErlNifTerm` is a transparent wrapper of `usize`, which has 64 bits where this library loads. Whether it may be looked
+        // at is said by whoever does, in `Arena::view`.
+        Stored(unsafe { std::mem::transmute::<usize, ErlNifTerm>(bits as usize) })
+    }
+
     /// A term that was found inside another term of the same arena.
     pub fn within(term: Term<'_>) -> Self {
         Stored(term.as_c_arg())
@@ -171,6 +185,22 @@ unsafe fn touch(stored: Stored) {
         // SAFETY: without its tag, such a word is the address of the term's first word.
         unsafe { ((raw & !TAG) as *const usize).read_volatile() };
     }
+}
+
+/// The term, wherever it is.
+///
+/// # Safety
+/// The arena in which it is must not be cleared or freed while the answer, or `stays`, is in use.
+#[inline]
+pub unsafe fn view_anywhere<T>(_stays: &T, stored: Stored) -> Term<'_> {
+    #[cfg(memcheck)]
+    // SAFETY: by contract the term lives.
+    unsafe {
+        touch(stored);
+    }
+    // SAFETY: by contract. The environment is named for nothing but the lifetime: terms are only read, by functions that take no
+    // environment, or look at none.
+    unsafe { Term::new(Env::new(_stays, ptr::null_mut()), stored.0) }
 }
 
 impl Drop for Arena {

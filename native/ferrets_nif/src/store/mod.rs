@@ -22,8 +22,9 @@ use rustler::Term;
 
 use crate::beam::arena::{Arena, Stored};
 use crate::beam::term::{encode, is_identical};
+use crate::epoch::{self, Limbo};
 use crate::index::{anticipate, Which};
-use crate::page::{Body, Meta, Move, PageNumber};
+use crate::page::{Body, Contents, Meta, Move, PageNumber};
 use crate::places::Place;
 use crate::reaper;
 use crate::table::{Table, TableId};
@@ -50,6 +51,8 @@ pub struct Writer {
     /// Where payloads of peers are decoded, and how many bytes have been since it was cleared.
     scratch: Arena,
     scratched: usize,
+    /// Arenas of pages that have been compacted.
+    limbo: Limbo<Arena>,
     /// Places found in the index, kept for its memory only.
     found: Vec<Place>,
     /// `ordered_set`: the last page. Else: the page that is being filled.
@@ -99,6 +102,7 @@ impl Writer {
             pages: BTreeSet::from([tail.0]),
             scratch: Arena::new(),
             scratched: 0,
+            limbo: Limbo::new(),
             found: Vec::new(),
             tail,
             is_ascending: true,
@@ -136,11 +140,12 @@ impl Writer {
         self.table.figures.overhead_bytes.add(self.table.index.insert(self.id, place));
     }
 
-    fn compact_if_due(&self, body: &mut Body) {
+    fn compact_if_due(&mut self, body: &mut Body) {
         if body.wants_compaction() {
-            // Freed here: the reaper would give the memory back so late, and from so far, that it could not be used again for
+            // Freed here, soon: the reaper would give the memory back so late, and from so far, that it could not be used again for
             // the next arena, and it takes only a few microseconds.
-            drop(self.edit(body, Body::compact));
+            let old = self.edit(body, Body::compact);
+            self.limbo.retire(old);
         }
     }
 
@@ -159,7 +164,12 @@ impl Writer {
         self.table.figures.pages.add(-1);
         self.pages.remove(&number.0);
         drop(number.give(body));
-        reaper::retire(Box::new(contents));
+        reaper::retire_seen(Box::new(contents));
+    }
+
+    /// Frees what readers no longer see. Else the last bit of that would wait for the next write.
+    pub fn free_unseen(&mut self) {
+        self.limbo.free();
     }
 
     /// The version of the record that is the item.
@@ -487,10 +497,10 @@ impl Entry for Shown<'_> {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        for &number in &self.pages {
-            let number = PageNumber(number);
-            drop(number.give(number.page().write()));
-        }
+        let pages = self.pages.iter().map(|&number| PageNumber(number));
+        let contents: Vec<Contents> = pages.map(|number| number.give(number.page().write())).collect();
+        epoch::wait_for_readers();
+        drop(contents);
         self.table.index.close(self.id);
         self.table.order.close();
         self.table.give_back();
