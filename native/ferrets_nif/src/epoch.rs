@@ -119,11 +119,10 @@ pub fn wait_for_readers() {
     }
 }
 
-/// So much is taken away before an epoch is ended for it.
-const RETIRED_MAX: usize = 8;
-
 /// What has been taken out of the readers' reach, and waits to be freed.
 pub struct Limbo<T> {
+    /// So much is taken in before an epoch is ended for it.
+    fresh_max: usize,
     /// Since the last epoch was ended.
     fresh: Vec<T>,
     /// Before: with the first epoch in which nobody sees it.
@@ -131,15 +130,15 @@ pub struct Limbo<T> {
 }
 
 impl<T> Limbo<T> {
-    /// Nothing yet.
-    pub const fn new() -> Self {
-        Limbo { fresh: Vec::new(), waiting: Vec::new() }
+    /// Nothing yet. An epoch is ended for each so many that are taken in.
+    pub const fn new(fresh_max: usize) -> Self {
+        Limbo { fresh_max, fresh: Vec::new(), waiting: Vec::new() }
     }
 
     /// Takes something in that no reader can reach any more who comes from now on. Frees what can be, when there is enough of it.
     pub fn retire(&mut self, retired: T) {
         self.fresh.push(retired);
-        if self.fresh.len() >= RETIRED_MAX {
+        if self.fresh.len() >= self.fresh_max {
             self.free();
         }
     }

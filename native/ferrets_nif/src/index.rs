@@ -22,7 +22,7 @@ const SPARSENESS_MAX: usize = 16;
 const BITS_MAX: u32 = 24;
 
 /// So many places ahead, memory is asked for that will be needed.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 
 /// In a walk over places, memory of entries is asked for so many places ahead, and that of their pages twice as many.
 const ENTRIES_AHEAD: usize = 12;

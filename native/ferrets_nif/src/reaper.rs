@@ -14,6 +14,9 @@ use crate::os::{pin_library, stay_in_background};
 /// leave empty, of a table of some million records, find room.
 const QUEUE_MAX: usize = 16 * 1024;
 
+/// What readers may have seen is freed so many at a time.
+const RETIRED_MAX: usize = 64;
+
 /// With nothing else to do, the reaper frees what readers may have seen after so long.
 const IDLE: Duration = Duration::from_millis(50);
 
@@ -32,7 +35,7 @@ pub fn start() -> bool {
         let (sender, receiver) = unbounded::<Job>();
         let reap = move || {
             stay_in_background();
-            let mut limbo: Limbo<Box<dyn Send>> = Limbo::new();
+            let mut limbo: Limbo<Box<dyn Send>> = Limbo::new(RETIRED_MAX);
             loop {
                 let job = match receiver.recv_timeout(IDLE) {
                     Ok(job) => job,

@@ -39,6 +39,12 @@ const SLOTS_MIN: usize = 48;
 /// Pages are joined if the sum of their entries is not above this: not so full that the next insert divides it.
 const JOINED_MAX: usize = 192;
 
+/// So many arenas of compacted pages are freed at a time.
+const COMPACTED_MAX: usize = 8;
+
+/// Of so many pages what was in them is handed over to the reaper, whom it takes microseconds to wake.
+const EMPTIED_MAX: usize = 32;
+
 /// So many bytes are decoded before their terms are let go: one by one would take longer.
 const SCRATCH_MAX: usize = 16 * 1024;
 
@@ -53,6 +59,8 @@ pub struct Writer {
     scratched: usize,
     /// Arenas of pages that have been compacted.
     limbo: Limbo<Arena>,
+    /// What was in pages that have been given back, on its way to the reaper.
+    emptied: Vec<Contents>,
     /// Places found in the index, kept for its memory only.
     found: Vec<Place>,
     /// `ordered_set`: the last page. Else: the page that is being filled.
@@ -102,7 +110,8 @@ impl Writer {
             pages: BTreeSet::from([tail.0]),
             scratch: Arena::new(),
             scratched: 0,
-            limbo: Limbo::new(),
+            limbo: Limbo::new(COMPACTED_MAX),
+            emptied: Vec::new(),
             found: Vec::new(),
             tail,
             is_ascending: true,
@@ -164,11 +173,21 @@ impl Writer {
         self.table.figures.pages.add(-1);
         self.pages.remove(&number.0);
         drop(number.give(body));
-        reaper::retire_seen(Box::new(contents));
+        self.emptied.push(contents);
+        if self.emptied.len() >= EMPTIED_MAX {
+            self.hand_over_emptied();
+        }
+    }
+
+    fn hand_over_emptied(&mut self) {
+        if !self.emptied.is_empty() {
+            reaper::retire_seen(Box::new(std::mem::take(&mut self.emptied)));
+        }
     }
 
     /// Frees what readers no longer see. Else the last bit of that would wait for the next write.
     pub fn free_unseen(&mut self) {
+        self.hand_over_emptied();
         self.limbo.free();
     }
 
@@ -500,7 +519,7 @@ impl Drop for Writer {
         let pages = self.pages.iter().map(|&number| PageNumber(number));
         let contents: Vec<Contents> = pages.map(|number| number.give(number.page().write())).collect();
         epoch::wait_for_readers();
-        drop(contents);
+        drop((contents, std::mem::take(&mut self.emptied)));
         self.table.index.close(self.id);
         self.table.order.close();
         self.table.give_back();
