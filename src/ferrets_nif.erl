@@ -6,7 +6,7 @@
 %%% scheduler for over a millisecond: those with more to do say `more'.
 -module(ferrets_nif).
 
--export([abi/0]).
+-export([abi/0, has_blocks/0]).
 -export([create/4, close/1, strand/2, status/1]).
 -export([lookup/2, lookup_element/3, lookup_element/4, member/2, size/1, first/1, last/1, next/2, prev/2, scan/2, scan_back/2]).
 -export([select/4, select_on/5]).
@@ -21,7 +21,7 @@
 -on_load(load/0).
 
 %% Raised by both sides together whenever a call's name, arity, arguments or meaning change.
--define(ABI, 5).
+-define(ABI, 6).
 
 -opaque handle() :: reference().
 %% A peer's number, given out by the server: the library knows no pids of other servers.
@@ -85,6 +85,10 @@ load_from(Dir) ->
 %% The library's ABI number, which `ferrets_app' compares with its own.
 -spec abi() -> pos_integer().
 abi() -> not_loaded().
+
+%% Whether the library knows how this VM lays out terms, and so copies most records in one piece; else the VM copies them.
+-spec has_blocks() -> boolean().
+has_blocks() -> not_loaded().
 
 %% ---------------------------------------------------------------- a table's life
 

@@ -2,10 +2,11 @@
 //!
 //! [`nif_table`], [`nif_read`], [`nif_select`], [`nif_write`] and [`nif_server`] are what Erlang calls. An [`engine`] drives the protocol. [`registry`] finds a [`table`] by name; [`read`] and
 //! [`walk`] read it, [`matching`] says what of it a query wants, a [`store::Writer`] changes it. Records live in [`page`]s, the [`index`] finds them by hash, the
-//! [`order`] by key. [`front`] and [`epoch`] explain how a record is read without a lock, [`pool`] explains why readers need no reference counts, [`beam`] is the only place that calls the VM.
+//! [`order`] by key. [`front`] and [`epoch`] explain how a record is read without a lock, [`pool`] explains why readers need no reference counts, [`chunk`] is the memory of records, [`beam`] is the only place that calls the VM.
 
 mod beam;
 mod bits;
+mod chunk;
 mod effects;
 mod engine;
 mod epoch;
@@ -34,16 +35,18 @@ mod walk;
 
 use rustler::{Env, Term};
 
+use beam::arena::learn_blocks;
 use beam::term::has_expected_tags;
 
 /// The number of the interface between `ferrets_nif.erl` and this library. Raised by both sides together whenever a
 /// call's name, arity, arguments or meaning change.
-const ABI: u32 = 5;
+const ABI: u32 = 6;
 
 /// Refuses to load for another ABI, and into a VM whose terms it would take for others. The VM refuses by itself to load the library a second time, since it has no
 /// upgrade callback: tables stay as they are.
 fn load(env: Env<'_>, abi: Term<'_>) -> bool {
     epoch::start();
+    learn_blocks(env);
     abi.decode::<u32>().is_ok_and(|abi| abi == ABI) && has_expected_tags(env) && reaper::start()
 }
 

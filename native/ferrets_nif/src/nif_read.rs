@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use rustler::{Encoder, Env, Term};
 
+use crate::beam::arena::Seen;
 use crate::beam::call::{nif, Answer, BadArg};
 use crate::beam::term::{element, list, nil, singleton};
 use crate::index::Gone;
@@ -33,10 +34,10 @@ pub fn table(name: Term<'_>) -> Result<(&'static Table, TableId), BadArg> {
 fn lookup<'a>(env: Env<'a>, [name, key]: [Term<'a>; 2]) -> Answer<'a> {
     let (table, id) = table(name)?;
     if id.is_bag() {
-        let found = read::find_all(table, id, key, |record| record.in_env(env))?;
+        let found = read::find_all(table, id, key, |record| record.copy(env))?;
         return Ok(list(env, &found));
     }
-    let found = read::find(table, id, key, |record| record.in_env(env))?;
+    let found = read::find(table, id, key, |record| record.copy(env))?;
     Ok(found.map_or_else(|| nil(env), |record| singleton(env, record)))
 }
 
@@ -57,7 +58,7 @@ fn find_element<'a>(
 ) -> Result<Option<Term<'a>>, BadArg> {
     let (table, id) = table(name)?;
     let position = position.decode::<usize>().ok().filter(|position| *position > 0).ok_or(BadArg)?;
-    let copy = |record: Term<'_>| element(record, position).map(|element| element.in_env(env)).ok_or(BadArg);
+    let copy = |record: Seen<'_>| element(record.term(), position).map(|element| element.in_env(env)).ok_or(BadArg);
     if !id.is_bag() {
         return read::find(table, id, key, copy)?.transpose();
     }
@@ -124,7 +125,7 @@ fn neighbour<'a>(
 ) -> Answer<'a> {
     let mut found = atoms::end_of_table().encode(env);
     walk::by_key(table, id, direction, beyond, |record| {
-        found = element(record, id.keypos()).unwrap_or(record).in_env(env);
+        found = element(record.term(), id.keypos()).unwrap_or(record.term()).in_env(env);
         (found, Step::Enough)
     })?;
     Ok(found)
@@ -189,7 +190,7 @@ fn scan_by_key<'a>(
     let mut records = Vec::new();
     let mut next = position;
     let is_done = walk::by_key(table, id, direction, beyond, |record| {
-        let record = record.in_env(env);
+        let record = record.copy(env);
         records.push(record);
         next = element(record, id.keypos()).unwrap_or(record);
         (next, if slice.is_over(records.len()) { Step::Enough } else { Step::More })
@@ -214,9 +215,9 @@ fn scan_by_hash<'a>(
     loop {
         let kept = records.borrow().len();
         let restart = || records.borrow_mut().truncate(kept);
-        let show = |record: Term<'_>| {
+        let show = |record: Seen<'_>| {
             let mut records = records.borrow_mut();
-            records.push(record.in_env(env));
+            records.push(record.copy(env));
             if slice.is_over(records.len()) {
                 Step::Enough
             } else {

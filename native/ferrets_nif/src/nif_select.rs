@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 
 use rustler::{Encoder, Env, ResourceArc, Term};
 
+use crate::beam::arena::Seen;
 use crate::beam::call::{is_on_dirty_scheduler, nif, on_dirty_scheduler, Answer, BadArg};
 use crate::beam::term::{element, list};
 use crate::index::Gone;
@@ -96,7 +97,7 @@ impl<'a> Query<'a, '_> {
 
     /// Looks at a record.
     #[inline]
-    fn show(&self, record: Term<'_>) -> Step {
+    fn show(&self, record: Seen<'_>) -> Step {
         let mut found = self.found.borrow_mut();
         match self.mode.wanted {
             Wanted::Results => {
@@ -106,10 +107,10 @@ impl<'a> Query<'a, '_> {
                 }
             }
             Wanted::Hits | Wanted::Count => {
-                if self.matcher.is_hit(record) {
+                if self.matcher.is_hit(record.term()) {
                     found.count += 1;
                     if self.mode.wanted == Wanted::Hits {
-                        found.terms.push(record.in_env(self.env));
+                        found.terms.push(record.copy(self.env));
                     }
                 }
             }
@@ -183,8 +184,8 @@ impl<'a> Query<'a, '_> {
             return Ok(step == Some(Step::Enough));
         }
         // They may have to be read several times, until they have been read all at once.
-        let records = read::find_all(self.table, self.id, key, |record| record.in_env(self.env))?;
-        Ok(records.into_iter().map(|record| self.show(record)).filter(|step| *step == Step::Enough).count() > 0)
+        let records = read::find_all(self.table, self.id, key, |record| record.copy(self.env))?;
+        Ok(records.into_iter().map(|record| self.show(record.into())).filter(|step| *step == Step::Enough).count() > 0)
     }
 
     /// What the slice has found, and how many.

@@ -2,6 +2,7 @@
 
 use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
 
+use crate::beam::block;
 use crate::beam::call::{nif, Answer, BadArg};
 use crate::engine::Settings;
 use crate::registry;
@@ -68,6 +69,11 @@ fn decode_settings(settings: Term<'_>) -> Option<Settings> {
     })
 }
 
+/// Whether records are copied in one piece in this VM.
+fn has_blocks<'a>(env: Env<'a>, []: [Term<'a>; 0]) -> Answer<'a> {
+    Ok(block::is_known().encode(env))
+}
+
 fn close<'a>(env: Env<'a>, [handle]: [Term<'a>; 1]) -> Answer<'a> {
     let handle = handle.decode::<ResourceArc<Handle>>().map_err(|_| BadArg)?;
     handle.table.drop(handle.id);
@@ -96,6 +102,7 @@ pub fn store_status(table: &Table) -> [(Atom, i64); 5] {
 }
 
 nif!("abi", 0, abi);
+nif!("has_blocks", 0, has_blocks);
 nif!("create", 4, create);
 nif!("close", 1, close);
 nif!("strand", 2, strand);

@@ -60,6 +60,24 @@ pub fn advise_large_pages(start: *mut c_void, len: usize) {
     let _ = (start, len);
 }
 
+/// Lets the system have memory back. It stays ours to use; what was in it is lost.
+///
+/// # Safety
+/// Nobody uses it.
+pub unsafe fn give_back(start: *mut c_void, len: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        extern "C" {
+            fn madvise(start: *mut c_void, len: usize, advice: c_int) -> c_int;
+        }
+        const MADV_DONTNEED: c_int = 4;
+        // SAFETY: by contract.
+        unsafe { madvise(start, len, MADV_DONTNEED) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (start, len);
+}
+
 #[cfg(target_os = "linux")]
 mod membarrier {
     use std::ffi::{c_int, c_long};

@@ -14,7 +14,7 @@ use ferrets_core::version::{Origin, Version};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rustler::Term;
 
-use crate::beam::arena::{Arena, Stored};
+use crate::beam::arena::{Arena, Seen, Stored};
 use crate::beam::term::{compare, element, words};
 use crate::bits::Bits;
 use crate::front::{Front, NOWHERE};
@@ -257,31 +257,36 @@ impl Body {
     /// Words that the page takes besides its arena's.
     pub fn overhead_words(&self) -> u64 {
         let bytes = self.order.capacity() + size_of::<Page>();
-        (bytes / 8) as u64
+        (bytes / 8 + self.arena.slack()) as u64
+    }
+
+    #[inline]
+    fn seen(&self, slot: u8) -> Option<Seen<'_>> {
+        let stored = self.front.term(slot);
+        // SAFETY: what stands in the front and is not none is a term of `arena`, which is never cleared.
+        (!stored.is_none()).then(|| unsafe { self.arena.see(stored) })
     }
 
     #[inline]
     fn term(&self, slot: u8) -> Option<Term<'_>> {
-        let stored = self.front.term(slot);
-        // SAFETY: what stands in the front and is not none is a term of `arena`, which is never cleared.
-        (!stored.is_none()).then(|| unsafe { self.arena.view(stored) })
+        self.seen(slot).map(Seen::term)
     }
 
     /// The record in a slot, if there is one.
     #[inline]
-    pub fn record(&self, slot: u8) -> Option<Term<'_>> {
+    pub fn record(&self, slot: u8) -> Option<Seen<'_>> {
         if self.front.is_tombstone(slot) {
             return None;
         }
         self.front.term(slot).prefetch();
-        self.term(slot)
+        self.seen(slot)
     }
 
     /// The record in a slot and its key.
     #[inline]
-    pub fn keyed_record(&self, slot: u8) -> Option<(Term<'_>, Term<'_>)> {
+    pub fn keyed_record(&self, slot: u8) -> Option<(Seen<'_>, Term<'_>)> {
         let record = self.record(slot)?;
-        Some((record, element(record, self.owner().keypos())?))
+        Some((record, element(record.term(), self.owner().keypos())?))
     }
 
     /// The key of the entry in a slot.
@@ -552,7 +557,7 @@ impl Body {
     /// Copies the entries in `slots`. One by one: a copy of all in one term would lay out their parts level by level, and
     /// a record's parts should be close to each other.
     fn copy_to(&self, slots: &[u8], arena: &mut Arena) -> Vec<Stored> {
-        slots.iter().map(|&slot| self.term(slot).map_or(Stored::none(), |term| arena.adopt(term))).collect()
+        slots.iter().map(|&slot| self.seen(slot).map_or(Stored::none(), |seen| arena.adopt_seen(seen))).collect()
     }
 
     /// Moves the entries in `slots`, which are in order, behind those of another page.

@@ -64,21 +64,30 @@ impl<T: Sync> AtomicRef<T> {
 }
 
 /// The size and alignment of a large page of memory.
-const REGION: usize = 2 << 20;
+pub const REGION: usize = 2 << 20;
 
 /// A region is made when fewer shells than this are left.
 const STOCK_MIN: usize = 64;
 
+/// Memory for a region, which is never freed, of any content.
+pub fn allocate_region() -> *mut u8 {
+    const LAYOUT: Layout = match Layout::from_size_align(REGION, REGION) {
+        Ok(layout) => layout,
+        Err(_) => panic!("a size that is a power of 2"),
+    };
+    // SAFETY: the layout has a size other than 0.
+    let start = unsafe { std::alloc::alloc(LAYOUT) };
+    if start.is_null() {
+        std::alloc::handle_alloc_error(LAYOUT);
+    }
+    advise_large_pages(start.cast(), REGION);
+    start
+}
+
 /// Makes shells side by side in a region of memory of their own, which lasts for ever.
 fn region<T: Default>() -> &'static [T] {
     let count = REGION / size_of::<T>();
-    let Ok(layout) = Layout::from_size_align(REGION, REGION) else { return &[] };
-    // SAFETY: the layout has a size other than 0.
-    let start: *mut T = unsafe { std::alloc::alloc(layout) }.cast();
-    if start.is_null() {
-        std::alloc::handle_alloc_error(layout);
-    }
-    advise_large_pages(start.cast(), REGION);
+    let start: *mut T = allocate_region().cast();
     for i in 0..count {
         // SAFETY: `count` shells fit into the region, whose alignment is above that of any type in use here.
         unsafe { start.add(i).write(T::default()) };

@@ -10,7 +10,7 @@
 
 use rustler::Term;
 
-use crate::beam::arena::view_anywhere;
+use crate::beam::arena::{see_anywhere, Seen};
 use crate::beam::term::element;
 use crate::epoch::Visit;
 use crate::index::{Candidates, Gone};
@@ -22,7 +22,7 @@ use crate::table::{Table, TableId};
 /// # Errors
 /// [`Gone`] if the table has been dropped.
 #[inline]
-pub fn find<R>(table: &Table, id: TableId, key: Term<'_>, show: impl Fn(Term<'_>) -> R) -> Result<Option<R>, Gone> {
+pub fn find<R>(table: &Table, id: TableId, key: Term<'_>, show: impl Fn(Seen<'_>) -> R) -> Result<Option<R>, Gone> {
     let hash = id.hash(key);
     if let Some(found) = table.index.peek(hash).and_then(|place| glance(place, id, key, &show)) {
         return Ok(Some(found));
@@ -32,20 +32,20 @@ pub fn find<R>(table: &Table, id: TableId, key: Term<'_>, show: impl Fn(Term<'_>
 
 /// Shows the record at a place, if it has this key, without a lock.
 #[inline]
-fn glance<R>(place: Place, id: TableId, key: Term<'_>, show: impl Fn(Term<'_>) -> R) -> Option<R> {
+fn glance<R>(place: Place, id: TableId, key: Term<'_>, show: impl Fn(Seen<'_>) -> R) -> Option<R> {
     let front = place.page().page().front();
     front.prefetch(place.slot());
     let visit = Visit::begin();
     let stored = front.glance(id, place.slot())?;
     stored.prefetch();
     // SAFETY: the arena is freed only when nobody visits any more who may have seen the term.
-    let record = unsafe { view_anywhere(&visit, stored) };
-    id.is_same_key(element(record, id.keypos())?, key).then(|| show(record))
+    let record = unsafe { see_anywhere(&visit, stored) };
+    id.is_same_key(element(record.term(), id.keypos())?, key).then(|| show(record))
 }
 
 /// Shows the record at a place, if it has this key.
 #[inline]
-fn look<R>(place: Place, id: TableId, key: Term<'_>, show: impl Fn(Term<'_>) -> R) -> Option<R> {
+fn look<R>(place: Place, id: TableId, key: Term<'_>, show: impl Fn(Seen<'_>) -> R) -> Option<R> {
     let body = place.page().page().read();
     if body.owner() != id {
         return None;
@@ -77,7 +77,7 @@ pub fn find_all<R>(
     table: &'static Table,
     id: TableId,
     key: Term<'_>,
-    show: impl Fn(Term<'_>) -> R,
+    show: impl Fn(Seen<'_>) -> R,
 ) -> Result<Vec<R>, Gone> {
     let hash = id.hash(key);
     for _ in 0..TRIES {
@@ -94,7 +94,7 @@ fn try_find_all<R>(
     id: TableId,
     key: Term<'_>,
     hash: u32,
-    show: impl Fn(Term<'_>) -> R,
+    show: impl Fn(Seen<'_>) -> R,
 ) -> Result<Option<Vec<R>>, Gone> {
     let is_there = || table.id() == id;
     let mut before = Candidates::default();
@@ -120,7 +120,7 @@ fn find_hashed<R>(
     id: TableId,
     key: Term<'_>,
     hash: u32,
-    show: impl Fn(Term<'_>) -> R,
+    show: impl Fn(Seen<'_>) -> R,
 ) -> Result<Option<R>, Gone> {
     let is_there = || table.id() == id;
     let mut candidates = Candidates::default();

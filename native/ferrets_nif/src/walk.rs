@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 
 use rustler::Term;
 
+use crate::beam::arena::Seen;
 use crate::beam::scratch::shorten;
 use crate::beam::term::{compare, encode, is_identical};
 use crate::index::{anticipate, Gone, Which};
@@ -69,7 +70,7 @@ pub fn by_key<'a>(
     id: TableId,
     direction: Direction,
     mut beyond: Option<Term<'a>>,
-    mut show: impl FnMut(Term<'_>) -> (Term<'a>, Step),
+    mut show: impl FnMut(Seen<'_>) -> (Term<'a>, Step),
 ) -> Result<bool, Gone> {
     let is_there = || table.id() == id;
     let mut guess = beyond.and_then(|_| Stop::last(id));
@@ -99,7 +100,7 @@ pub fn by_key<'a>(
                 (Some(stop), _) => Some(Ok(stop.position)),
                 (None, beyond) => beyond.map(|key| body.search(key)),
             };
-            let mut show = |record: Term<'_>| {
+            let mut show = |record: Seen<'_>| {
                 let (key, step) = show(record);
                 beyond = Some(key);
                 step
@@ -123,7 +124,7 @@ fn show_page(
     body: &Body,
     direction: Direction,
     begin: Option<Result<usize, usize>>,
-    show: &mut impl FnMut(Term<'_>) -> Step,
+    show: &mut impl FnMut(Seen<'_>) -> Step,
 ) -> Option<usize> {
     let mut stops_at = |position: &usize| {
         let record = body.at(*position).and_then(|slot| body.record(slot));
@@ -215,7 +216,7 @@ pub fn by_range<'a>(
     course: &mut Course<'a, '_>,
     keep: impl Fn(Term<'_>) -> Term<'a>,
     is_late: impl Fn() -> bool,
-    mut show: impl FnMut(Term<'_>) -> Step,
+    mut show: impl FnMut(Seen<'_>) -> Step,
 ) -> Result<bool, Gone> {
     let is_there = || table.id() == id;
     'seek: loop {
@@ -283,7 +284,7 @@ pub fn by_hash(
     id: TableId,
     from: u32,
     mut restart: impl FnMut(),
-    mut show: impl FnMut(Term<'_>) -> Step,
+    mut show: impl FnMut(Seen<'_>) -> Step,
 ) -> Result<Position, Gone> {
     let is_there = || table.id() == id;
     let mut places: Vec<Place> = Vec::new();

@@ -1,12 +1,13 @@
-//! Arenas: process-independent environments in which the terms of many records live together.
+//! Arenas: where the terms of many records live together, outside of any process.
 //!
-//! Nothing in an arena can be freed alone; the whole arena is. Terms go in and out by the VM's own copying
-//! (`enif_make_copy`), so any term may be stored. A large binary is shared with whoever else refers to it, and a
-//! sub-binary keeps the whole binary alive that it is a part of, as in `ets`.
+//! Nothing in an arena can be freed alone; the whole arena is. Most terms are [block]s, and lie in chunks. All others, and blocks that are larger
+//! than a chunk, are in a process-independent environment, into which the VM copies them (`enif_make_copy`): so any term may be stored. A
+//! large binary is shared with whoever else refers to it, and a sub-binary keeps the whole binary alive that it is a part of, as in `ets`.
 //!
 //! An arena does not know its terms' size: whoever fills it counts (see [`super::term::words`]).
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::ptr;
 
 use rustler::sys::{
@@ -14,17 +15,24 @@ use rustler::sys::{
 };
 use rustler::{Env, Term};
 
-use super::term::{cell, raw_word as word};
+use super::block::{self, NotBuilt};
+use super::term::{cell, raw_word};
+use crate::chunk::{self, Chunks};
 use crate::os::prefetch;
 
 /// A term in some arena. Says nothing about which one: whoever stores it keeps the two together.
+///
+/// It is one word: the term, and of a [block] its extent, which stands in those bits of an address that are always 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stored(ErlNifTerm);
+pub struct Stored(u64);
+
+/// So many bits of an address can be other than 0.
+const ADDRESS_BITS: u32 = 48;
 
 impl Stored {
     /// No term at all.
     pub fn none() -> Self {
-        Stored(ErlNifTerm::default())
+        Stored(0)
     }
 
     /// Whether this is [`Stored::none`].
@@ -32,50 +40,120 @@ impl Stored {
         self == Self::none()
     }
 
+    /// A term of this arena, which is a block of this extent, or with 0 none.
+    ///
+    /// # Panics
+    /// If its address has more bits than any in use.
+    fn new(term: ErlNifTerm, extent: u16) -> Self {
+        let word = raw_word(term) as u64;
+        if word & 3 == 3 {
+            return Stored(word);
+        }
+        assert!(word >> ADDRESS_BITS == 0, "an address of more than {ADDRESS_BITS} bits");
+        Stored(u64::from(extent) << ADDRESS_BITS | word)
+    }
+
+    #[inline]
+    fn split(self) -> (ErlNifTerm, u16) {
+        let (word, extent) = if self.0 & 3 == 3 {
+            (self.0, 0)
+        } else {
+            (self.0 & ((1 << ADDRESS_BITS) - 1), (self.0 >> ADDRESS_BITS) as u16)
+        };
+        // SAFETY: `ErlNifTerm` is a transparent wrapper of `usize`, which has 64 bits where this library loads. Whether it may be looked
+        // at is said by whoever does, in `Arena::view`.
+        (unsafe { std::mem::transmute::<usize, ErlNifTerm>(word as usize) }, extent)
+    }
+
+    fn prefetch_lines(self, lines: Range<usize>) {
+        let start = raw_word(self.split().0) as *const u8;
+        lines.for_each(|line| prefetch(start, line * 64));
+    }
+
     /// Asks for the cache lines behind the term's first, which will be waited for in any case.
     #[inline]
     pub fn prefetch(self) {
-        let start = word(self.0) as *const u8;
-        (1..4).for_each(|line| prefetch(start, line * 64));
+        self.prefetch_lines(1..4);
     }
 
     /// Asks for the term's first cache lines, in which its key most likely is, should it be a record.
     #[inline]
     pub fn prefetch_key(self) {
-        let start = word(self.0) as *const u8;
-        (0..2).for_each(|line| prefetch(start, line * 64));
+        self.prefetch_lines(0..2);
     }
 
     /// Asks for the term's first cache lines, its very first among them.
     #[inline]
     pub fn prefetch_all(self) {
-        prefetch(word(self.0) as *const u8, 0);
-        self.prefetch();
+        self.prefetch_lines(0..4);
     }
 
     /// The term as a number: 0 for none.
     #[inline]
     pub fn to_bits(self) -> u64 {
-        word(self.0) as u64
+        self.0
     }
 
     /// The term that a number was made of.
     #[inline]
     pub fn from_bits(bits: u64) -> Self {
-        // SAFETY: `ErlNifTerm` is a transparent wrapper of `usize`, which has 64 bits where this library loads. Whether it may be looked
-        // at is said by whoever does, in `Arena::view`.
-        Stored(unsafe { std::mem::transmute::<usize, ErlNifTerm>(bits as usize) })
+        Stored(bits)
     }
 
     /// A term that was found inside another term of the same arena.
     pub fn within(term: Term<'_>) -> Self {
-        Stored(term.as_c_arg())
+        Stored::new(term.as_c_arg(), 0)
     }
+}
+
+/// A term in an arena, as who may look at it sees it.
+#[derive(Clone, Copy)]
+pub struct Seen<'a> {
+    term: Term<'a>,
+    extent: u16,
+}
+
+impl<'a> From<Term<'a>> for Seen<'a> {
+    /// Any other term.
+    fn from(term: Term<'a>) -> Self {
+        Seen { term, extent: 0 }
+    }
+}
+
+impl<'a> Seen<'a> {
+    /// The term. It may be looked at, but see [`Seen::copy`].
+    #[inline]
+    pub fn term(self) -> Term<'a> {
+        self.term
+    }
+
+    /// Copies the term. Faster than what the VM does with the term alone, if it is a block.
+    #[inline]
+    pub fn copy(self, env: Env<'_>) -> Term<'_> {
+        match self.extent {
+            0 => self.term.in_env(env),
+            // SAFETY: the extent was measured when the term came into the arena, where terms do not change.
+            extent => unsafe { block::copy(env, self.term, extent) },
+        }
+    }
+}
+
+/// Looks at how this VM lays out terms. Returns whether there will be blocks.
+pub fn learn_blocks(env: Env<'_>) -> bool {
+    let arena = &mut Arena::new();
+    block::learn(env, |sample| {
+        let stored = arena.adopt(sample);
+        // SAFETY: the term has just been put into this arena.
+        unsafe { arena.view(stored) }
+    })
 }
 
 /// A process-independent environment, made when the first term goes in.
 #[derive(Debug)]
 pub struct Arena {
+    /// Where blocks are.
+    chunks: Chunks,
+    /// Where all else is.
     env: *mut ErlNifEnv,
 }
 
@@ -92,7 +170,7 @@ unsafe impl Sync for Arena {}
 impl Arena {
     /// An arena without terms; costs nothing.
     pub const fn new() -> Self {
-        Arena { env: ptr::null_mut() }
+        Arena { chunks: Chunks::new(), env: ptr::null_mut() }
     }
 
     fn env(&mut self) -> *mut ErlNifEnv {
@@ -105,8 +183,47 @@ impl Arena {
 
     /// Copies a term into the arena.
     pub fn adopt(&mut self, term: Term<'_>) -> Stored {
-        // SAFETY: `term` is alive by its lifetime, and the environment is ours alone by `&mut self`.
-        Stored(unsafe { enif_make_copy(self.env(), term.as_c_arg()) })
+        let mut built = block::build(term, self.chunks.room());
+        if built == Err(NotBuilt::NoRoom) && block::fits(term, chunk::WORDS) {
+            self.chunks.grow();
+            built = block::build(term, self.chunks.room());
+        }
+        match built {
+            Ok((copy, extent)) => {
+                self.chunks.keep(extent);
+                Stored::new(copy, extent)
+            }
+            Err(NotBuilt::NotPlain) => Stored::new(self.adopt_any(term).as_c_arg(), 0),
+            Err(NotBuilt::NoRoom) => {
+                let copy = self.adopt_any(term);
+                Stored::new(copy.as_c_arg(), block::extent(copy))
+            }
+        }
+    }
+
+    /// Copies a term into the environment.
+    fn adopt_any(&mut self, term: Term<'_>) -> Term<'_> {
+        let env = self.env();
+        // SAFETY: `term` is alive by its lifetime, and the environment is ours alone by `&mut self`, and not null.
+        unsafe { Term::new(Env::new(self, env), enif_make_copy(env, term.as_c_arg())) }
+    }
+
+    /// Copies what is in an arena already.
+    pub fn adopt_seen(&mut self, seen: Seen<'_>) -> Stored {
+        let Seen { term, extent } = seen;
+        let words = usize::from(extent);
+        if words == 0 || words > chunk::WORDS {
+            let env = self.env();
+            // SAFETY: the environment is ours alone by `&mut self`, and not null.
+            return Stored::new(seen.copy(unsafe { Env::new(self, env) }).as_c_arg(), extent);
+        }
+        if self.chunks.room().len() < words {
+            self.chunks.grow();
+        }
+        // SAFETY: the extent is that of the term, and there is as much room now.
+        let copy = unsafe { block::copy_to(self.chunks.room(), term, extent) };
+        self.chunks.keep(extent);
+        Stored::new(copy, extent)
     }
 
     /// Looks at a term of this arena.
@@ -114,14 +231,24 @@ impl Arena {
     /// # Safety
     /// `stored` came from this arena, is not [`Stored::none`], and the arena has not been cleared since.
     pub unsafe fn view(&self, stored: Stored) -> Term<'_> {
+        // SAFETY: by contract.
+        unsafe { self.see(stored).term }
+    }
+
+    /// Likewise, for who may want to copy it.
+    ///
+    /// # Safety
+    /// As for [`Arena::view`].
+    pub unsafe fn see(&self, stored: Stored) -> Seen<'_> {
         #[cfg(memcheck)]
         // SAFETY: by contract the term lives in this environment.
         unsafe {
             touch(stored);
         }
+        let (raw, extent) = stored.split();
         // SAFETY: by contract the term lives in this environment. It stays as long as the borrow does, since clearing
         // and freeing take the arena mutably.
-        unsafe { Term::new(Env::new(self, self.env), stored.0) }
+        Seen { term: unsafe { Term::new(Env::new(self, self.env), raw) }, extent }
     }
 
     /// Decodes the external term format into the arena. `None` if `bytes` is not exactly one term.
@@ -134,7 +261,8 @@ impl Arena {
             return None;
         }
         // SAFETY: a result other than 0 says that the term has been written.
-        Some(Stored(unsafe { term.assume_init() }))
+        let raw = unsafe { term.assume_init() };
+        Some(Stored::new(raw, 0))
     }
 
     /// [`Arena::decode`] of many, in one go: beside each term's own cost there is one call's. Nothing if they are not one term each, as
@@ -161,8 +289,14 @@ impl Arena {
         Some(())
     }
 
+    /// Words that no term takes.
+    pub fn slack(&self) -> usize {
+        self.chunks.slack()
+    }
+
     /// Frees all terms at once and keeps the environment.
     pub fn clear(&mut self) {
+        self.chunks.clear();
         if !self.env.is_null() {
             // SAFETY: the environment is process-independent, and no term of it is borrowed, by `&mut self`.
             unsafe { enif_clear_env(self.env) }
@@ -180,27 +314,28 @@ unsafe fn touch(stored: Stored) {
     const TAG: usize = 3;
     const LIST: usize = 1;
     const BOXED: usize = 2;
-    let raw = word(stored.0);
+    let raw = raw_word(stored.split().0);
     if matches!(raw & TAG, LIST | BOXED) {
         // SAFETY: without its tag, such a word is the address of the term's first word.
         unsafe { ((raw & !TAG) as *const usize).read_volatile() };
     }
 }
 
-/// The term, wherever it is.
+/// The term, wherever it is, for who may want to copy it.
 ///
 /// # Safety
 /// The arena in which it is must not be cleared or freed while the answer, or `stays`, is in use.
 #[inline]
-pub unsafe fn view_anywhere<T>(_stays: &T, stored: Stored) -> Term<'_> {
+pub unsafe fn see_anywhere<T>(_stays: &T, stored: Stored) -> Seen<'_> {
     #[cfg(memcheck)]
     // SAFETY: by contract the term lives.
     unsafe {
         touch(stored);
     }
+    let (raw, extent) = stored.split();
     // SAFETY: by contract. The environment is named for nothing but the lifetime: terms are only read, by functions that take no
     // environment, or look at none.
-    unsafe { Term::new(Env::new(_stays, ptr::null_mut()), stored.0) }
+    Seen { term: unsafe { Term::new(Env::new(_stays, ptr::null_mut()), raw) }, extent }
 }
 
 impl Drop for Arena {

@@ -1,11 +1,12 @@
 //! The VM's terms: the only place that calls `enif_*` functions directly.
 //!
-//! [`arena`] keeps terms outside of any process, [`scratch`] those of a moment; [`term`], [`inspect`] and [`visit`] look into
+//! [`arena`] keeps terms outside of any process, [`scratch`] those of a moment; [`block`] copies those that lie in one piece; [`term`], [`inspect`] and [`visit`] look into
 //! them, [`build`] makes them, [`hash`] hashes keys so that equal keys hash alike,
 //! [`message`] sends them, [`call`] is the edge at which Erlang calls in. What leaves this module is safe to use, or is marked
 //! `unsafe` with the contract that its caller has to keep.
 
 pub mod arena;
+pub mod block;
 pub mod build;
 pub mod call;
 pub mod hash;

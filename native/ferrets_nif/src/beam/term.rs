@@ -15,6 +15,7 @@ use rustler::sys::{
 };
 use rustler::{Encoder, Env, Term};
 
+use super::block;
 use super::visit::{each_part, Part};
 
 /// The elements of a tuple, borrowed from it.
@@ -153,6 +154,10 @@ pub fn each_pair<'a>(map: Term<'a>, mut show: impl FnMut(Term<'a>, Term<'a>)) {
 /// # Safety of use
 /// Takes the environment of `term` for the time of the call: `term` must not be in an arena that others read.
 pub fn words(term: Term<'_>) -> u32 {
+    u32::try_from(block::words(term, foreign_words)).unwrap_or(u32::MAX)
+}
+
+fn foreign_words(term: Term<'_>) -> u64 {
     let mut total: u64 = 0;
     let _ = each_part(term, |part| {
         total += match part {
@@ -163,7 +168,7 @@ pub fn words(term: Term<'_>) -> u32 {
         };
         ControlFlow::Continue(())
     });
-    u32::try_from(total).unwrap_or(u32::MAX)
+    total
 }
 
 /// Up to 32 keys: a header, a size, a tuple of keys, the values. Above, a tree of 16-way nodes with a cell per pair.

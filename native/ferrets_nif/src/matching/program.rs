@@ -7,10 +7,10 @@ use std::cell::RefCell;
 
 use rustler::{Encoder, Env, Resource, Term};
 
-use crate::beam::arena::{Arena, Stored};
+use crate::beam::arena::{Arena, Seen, Stored};
 use crate::beam::inspect::node_of;
 use crate::beam::scratch::{shorten, shorten_all, shorten_env, Scratch};
-use crate::beam::term::{cell, Elements};
+use crate::beam::term::{cell, word, Elements};
 use crate::reaper;
 use crate::table::TableId;
 
@@ -166,8 +166,12 @@ impl<'a, 'c> Matcher<'a, 'c> {
     }
 
     /// What a record gives, if it matches, on the caller's heap.
-    pub fn result(&self, record: Term<'_>) -> Option<Term<'a>> {
-        self.run(record, true, |value, heap| value.term(heap).in_env(self.env))
+    pub fn result(&self, record: Seen<'_>) -> Option<Term<'a>> {
+        let whole = word(record.term());
+        self.run(record.term(), true, |value, heap| match value.term(heap) {
+            term if word(term) == whole => record.copy(self.env),
+            term => term.in_env(self.env),
+        })
     }
 
     /// Whether a record gives `true`.

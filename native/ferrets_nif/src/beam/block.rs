@@ -1,0 +1,446 @@
+//! Blocks: tuples that lie in one piece of memory, and are copied as such.
+//!
+//! The VM copies a term by following all its pointers twice, once to measure and once to copy. A record in an arena has been
+//! measured. If it also lies in one piece, and is made of nothing but tuples, lists, small maps, numbers, small binaries and what
+//! is in a word, then it can be copied word by word, with pointers shifted: `ets` does so with its records.
+//!
+//! This rests on how the VM lays out these kinds, which nobody promises. So whatever is relied upon is looked at. When the library is
+//! loaded, one term of each kind is made and looked at, and one of all kinds is copied and compared ([`learn`]); should
+//! anything be other than expected, nothing is a block. And a term is taken for a block only after all its pointers have been
+//! followed and found to stay inside it ([`extent`]). What is not a block is copied by the VM.
+//!
+//! Room on a heap is made by the VM as well: as that of a tuple of so many elements, whose words are then those of the block.
+
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use rustler::sys::{enif_make_tuple_from_array, ErlNifTerm};
+use rustler::{Encoder, Env, Term};
+
+use super::term::{cons, is_identical, raw_word};
+
+const WORD: usize = size_of::<usize>();
+
+/// The lowest bits of a word tell what it is.
+const TAG: usize = 3;
+const LIST: usize = 1;
+const BOXED: usize = 2;
+const IMMEDIATE: usize = 3;
+
+/// The lowest bits of a box's first word tell what is in it, those above of how many more words it is.
+const SUBTAG: usize = 63;
+const SUBTAG_BITS: u32 = SUBTAG.count_ones();
+const TUPLE: usize = 0;
+
+/// What stands in the lowest bits of a pointer, beside an address.
+const MARKS: usize = 7;
+
+/// A bit for each subtag of what has no pointers in it: floats, big integers, small binaries. None before [`learn`].
+static LEAVES: AtomicU64 = AtomicU64::new(0);
+
+/// The first word of a small map. The second is how many keys it has, behind it are a tuple of keys and the values.
+static SMALL_MAP: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether there are blocks: [`learn`] has found this VM's terms to be laid out as expected.
+pub fn is_known() -> bool {
+    LEAVES.load(Ordering::Relaxed) != 0
+}
+
+/// The words of something that stands in memory.
+///
+/// # Safety
+/// `pointer` is a list cell's or a box's, and that stays where it is while the answer is in use.
+unsafe fn target<'a>(pointer: usize, len: usize) -> &'a [usize] {
+    // SAFETY: without its tag, such a word is the address of the first of these words.
+    unsafe { std::slice::from_raw_parts((pointer & !MARKS) as *const usize, len) }
+}
+
+/// How a box goes on after its first word.
+enum Content {
+    /// So many terms.
+    Terms(usize),
+    /// So many words that are no terms.
+    Opaque(usize),
+    /// A number of keys, and more terms by one than that.
+    SmallMap,
+    Unknown,
+}
+
+impl Content {
+    #[inline]
+    fn of(header: usize) -> Self {
+        let subtag = header & SUBTAG;
+        if subtag == TUPLE {
+            Content::Terms(header >> SUBTAG_BITS)
+        } else if LEAVES.load(Ordering::Relaxed) >> subtag & 1 == 1 {
+            Content::Opaque(header >> SUBTAG_BITS)
+        } else if header == SMALL_MAP.load(Ordering::Relaxed) {
+            Content::SmallMap
+        } else {
+            Content::Unknown
+        }
+    }
+}
+
+/// What is known of a term after a walk over it.
+struct Measured {
+    words: usize,
+    /// The lowest address, and the one behind the highest.
+    start: usize,
+    end: usize,
+}
+
+/// So many pointers are kept without allocating.
+const NEAR: usize = 16;
+
+/// A walk over a term, without recursion: terms may be nested without bound.
+struct Walk<F> {
+    measured: Measured,
+    near: [usize; NEAR],
+    len: usize,
+    far: Vec<usize>,
+    unknown: F,
+}
+
+impl<F: FnMut(usize) -> Option<usize>> Walk<F> {
+    fn new(unknown: F) -> Self {
+        let measured = Measured { words: 0, start: usize::MAX, end: 0 };
+        Walk { measured, near: [0; NEAR], len: 0, far: Vec::new(), unknown }
+    }
+
+    #[inline]
+    fn count(&mut self, pointer: usize, words: usize) {
+        let address = pointer & !MARKS;
+        let Measured { words: sum, start, end } = &mut self.measured;
+        *sum += words;
+        *start = address.min(*start);
+        *end = (address + words * WORD).max(*end);
+    }
+
+    #[inline]
+    fn push(&mut self, pointer: usize) {
+        match self.near.get_mut(self.len) {
+            Some(near) => {
+                *near = pointer;
+                self.len += 1;
+            }
+            None => self.far.push(pointer),
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<usize> {
+        if let Some(pointer) = self.far.pop() {
+            return Some(pointer);
+        }
+        self.len = self.len.checked_sub(1)?;
+        Some(self.near[self.len])
+    }
+
+    /// Counts a word's target, if it is a pointer; later, if there are pointers in it. `None` if `unknown` gives up.
+    ///
+    /// # Safety
+    /// The word is a term that stays where it is.
+    #[inline]
+    unsafe fn enter(&mut self, word: usize) -> Option<()> {
+        match word & TAG {
+            IMMEDIATE => return Some(()),
+            LIST => self.push(word),
+            _ => {
+                // SAFETY: a term that is neither in its word nor a list is a box, which has a first word.
+                let header = unsafe { target(word, 1) }[0];
+                match Content::of(header) {
+                    Content::Opaque(len) => self.count(word, 1 + len),
+                    Content::Terms(0) | Content::Unknown => self.measured.words += (self.unknown)(word)?,
+                    Content::Terms(_) | Content::SmallMap => self.push(word),
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// # Safety
+    /// The root is a term that stays where it is.
+    unsafe fn run(mut self, root: usize, words_max: usize) -> Option<Measured> {
+        // SAFETY: by contract.
+        unsafe { self.enter(root)? };
+        while let Some(pointer) = self.pop() {
+            // SAFETY: what is pushed is a list cell, of two words, or a box whose first words tell how many terms it has.
+            let (head, terms) = unsafe {
+                match pointer & TAG {
+                    LIST => (0, target(pointer, 2)),
+                    _ => match Content::of(target(pointer, 1)[0]) {
+                        Content::Terms(arity) => (1, &target(pointer, 1 + arity)[1..]),
+                        _ => (2, &target(pointer, 3 + target(pointer, 2)[1])[2..]),
+                    },
+                }
+            };
+            self.count(pointer, head + terms.len());
+            if self.measured.words > words_max {
+                return None;
+            }
+            // The last goes first, and is looked into last: so a long list does not fill the stack.
+            for &term in terms.iter().rev() {
+                // SAFETY: parts of a term are terms, and stay as long as it does.
+                unsafe { self.enter(term)? };
+            }
+        }
+        Some(self.measured).filter(|measured| measured.words <= words_max)
+    }
+}
+
+/// The words that a copy of a term takes. `unknown` is asked for those of what has no known lay-out.
+#[inline]
+pub fn words<'a>(term: Term<'a>, mut unknown: impl FnMut(Term<'a>) -> u64) -> u64 {
+    if !is_known() {
+        return unknown(term);
+    }
+    let env = term.get_env();
+    // SAFETY: a part of `term` is of the same environment.
+    let unknown = |word| Some(unknown(unsafe { Term::new(env, raw(word)) }) as usize);
+    // SAFETY: the term is alive.
+    let measured = unsafe { Walk::new(unknown).run(raw_word(term.as_c_arg()), usize::MAX) };
+    measured.map_or(0, |measured| measured.words as u64)
+}
+
+/// The word that a term is, if it is a tuple that has elements.
+fn root(term: Term<'_>) -> Option<usize> {
+    let root = raw_word(term.as_c_arg());
+    let is_box = root & TAG == BOXED && is_known();
+    // SAFETY: a box has a first word.
+    is_box.then_some(root).filter(|root| matches!(Content::of(unsafe { target(*root, 1) }[0]), Content::Terms(1..)))
+}
+
+fn measured(term: Term<'_>, words_max: usize) -> Option<Measured> {
+    // SAFETY: the term is alive.
+    unsafe { Walk::new(|_| None).run(root(term)?, words_max) }
+}
+
+/// Whether a block of so many words could be built of a term.
+pub fn fits(term: Term<'_>, words_max: usize) -> bool {
+    measured(term, words_max).is_some()
+}
+
+/// How many words the block is that a term is. 0 if it is none, or a very large one.
+pub fn extent(term: Term<'_>) -> u16 {
+    let Some(Measured { words, start, end }) = measured(term, usize::from(u16::MAX)) else { return 0 };
+    let is_block = start == raw_word(term.as_c_arg()) & !MARKS && end - start == words * WORD;
+    u16::try_from(words).ok().filter(|_| is_block).unwrap_or(0)
+}
+
+/// Why a block has not been built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotBuilt {
+    /// There is less room than words.
+    NoRoom,
+    /// The term has parts of other kinds.
+    NotPlain,
+}
+
+/// Builds a block that is a copy of a term. Returns it and its extent.
+pub fn build(term: Term<'_>, room: &mut [MaybeUninit<usize>]) -> Result<(ErlNifTerm, u16), NotBuilt> {
+    let mut site = Site { room, len: 0 };
+    // SAFETY: the term is alive.
+    let copy = unsafe { site.append(root(term).ok_or(NotBuilt::NotPlain)?)? };
+    let mut at = 0;
+    while let Some(word) = site.word(at) {
+        at += match word & TAG {
+            IMMEDIATE => 1,
+            LIST | BOXED => {
+                // SAFETY: pointers in what has been copied are those of the term.
+                site.room[at] = MaybeUninit::new(unsafe { site.append(word)? });
+                1
+            }
+            _ => skip(word),
+        };
+    }
+    Ok((raw(copy), u16::try_from(site.len).map_err(|_| NotBuilt::NoRoom)?))
+}
+
+/// Where a block is being built.
+struct Site<'r> {
+    room: &'r mut [MaybeUninit<usize>],
+    len: usize,
+}
+
+impl Site<'_> {
+    #[inline]
+    fn word(&self, at: usize) -> Option<usize> {
+        // SAFETY: `append` has written the first `len` words.
+        (at < self.len).then(|| unsafe { self.room[at].assume_init() })
+    }
+
+    /// Copies what a pointer points to, pointers in it as they are. Returns a pointer to the copy.
+    ///
+    /// # Safety
+    /// The pointer is a term that stays where it is.
+    #[inline]
+    unsafe fn append(&mut self, pointer: usize) -> Result<usize, NotBuilt> {
+        // SAFETY: by contract.
+        let words = unsafe {
+            let len = if pointer & TAG == LIST {
+                2
+            } else {
+                match Content::of(target(pointer, 1)[0]) {
+                    Content::Terms(0) | Content::Unknown => return Err(NotBuilt::NotPlain),
+                    Content::Terms(len) | Content::Opaque(len) => 1 + len,
+                    Content::SmallMap => 3 + target(pointer, 2)[1],
+                }
+            };
+            target(pointer, len)
+        };
+        let place = self.room.get_mut(self.len..self.len + words.len()).ok_or(NotBuilt::NoRoom)?;
+        place.iter_mut().zip(words).for_each(|(place, word)| *place = MaybeUninit::new(*word));
+        self.len += words.len();
+        Ok(place.as_ptr() as usize | pointer & MARKS)
+    }
+}
+
+/// How many words go by in a block from the first of a box to the next that may be a term.
+#[inline]
+fn skip(header: usize) -> usize {
+    match Content::of(header) {
+        Content::Opaque(len) => 1 + len,
+        Content::SmallMap => 2,
+        Content::Terms(_) | Content::Unknown => 1,
+    }
+}
+
+/// Has the pointers in a block point so much further.
+#[inline]
+fn shift(block: &mut [usize], offset: usize) {
+    let mut at = 0;
+    while let Some(word) = block.get_mut(at) {
+        at += match *word & TAG {
+            IMMEDIATE => 1,
+            LIST | BOXED => {
+                *word = word.wrapping_add(offset);
+                1
+            }
+            _ => skip(*word),
+        };
+    }
+}
+
+/// Copies a block to where there is room for it.
+///
+/// # Safety
+/// `term` is one of this [`extent`], which is not 0, and not above the length of the room.
+pub unsafe fn copy_to(room: &mut [MaybeUninit<usize>], term: Term<'_>, extent: u16) -> ErlNifTerm {
+    let word = raw_word(term.as_c_arg());
+    let (from, to) = ((word & !MARKS) as *const usize, room.as_mut_ptr().cast::<usize>());
+    let words = usize::from(extent);
+    debug_assert!(words <= room.len());
+    // SAFETY: by contract there are so many words, and room for as many, which is borrowed for writing.
+    let block = unsafe {
+        std::ptr::copy_nonoverlapping(from, to, words);
+        std::slice::from_raw_parts_mut(to, words)
+    };
+    shift(block, (to as usize).wrapping_sub(from as usize));
+    raw(to as usize | word & MARKS)
+}
+
+/// Copies a block to an environment.
+///
+/// # Safety
+/// `term` is one of this [`extent`], which is not 0.
+#[inline]
+pub unsafe fn copy<'a>(env: Env<'a>, term: Term<'_>, extent: u16) -> Term<'a> {
+    let words = usize::from(extent);
+    let from = raw_word(term.as_c_arg()) & !MARKS;
+    let elements = (from + WORD) as *const ErlNifTerm;
+    // SAFETY: the array is the block but for its first word. That its words are put into a tuple as if they were terms does no harm: they
+    // are not looked at before they have been put right below, where they become what they were.
+    let copy = unsafe { enif_make_tuple_from_array(env.as_c_arg(), elements, u32::from(extent) - 1) };
+    let to = raw_word(copy) & !MARKS;
+    let offset = to.wrapping_sub(from);
+    // SAFETY: the tuple that has just been made is of as many words, and nobody else has seen it.
+    let block = unsafe { std::slice::from_raw_parts_mut(to as *mut usize, words) };
+    // SAFETY: the block has a first word.
+    block[0] = unsafe { *(from as *const usize) };
+    shift(block, offset);
+    // SAFETY: made in `env`.
+    unsafe { Term::new(env, copy) }
+}
+
+fn raw(word: usize) -> ErlNifTerm {
+    // SAFETY: `ErlNifTerm` is a transparent wrapper of `usize`.
+    unsafe { std::mem::transmute::<usize, ErlNifTerm>(word) }
+}
+
+/// Looks at how this VM lays out terms. `adopt` is to have a term copied by the VM into an arena. Returns whether there will be blocks.
+pub fn learn<'a, 'b>(env: Env<'a>, adopt: impl FnOnce(Term<'a>) -> Term<'b>) -> bool {
+    let known = lay_out(env);
+    let (leaves, small_map) = known.unwrap_or_default();
+    LEAVES.store(leaves, Ordering::Relaxed);
+    SMALL_MAP.store(small_map, Ordering::Relaxed);
+    let is_as_expected = known.is_some() && sample(env).is_some_and(|sample| is_copied(env, sample, adopt(sample)));
+    if !is_as_expected {
+        LEAVES.store(0, Ordering::Relaxed);
+    }
+    is_as_expected
+}
+
+fn is_copied(env: Env<'_>, sample: Term<'_>, adopted: Term<'_>) -> bool {
+    let extent = extent(adopted);
+    // SAFETY: just measured.
+    extent > 0 && is_identical(unsafe { copy(env, adopted, extent) }, sample)
+}
+
+/// The first words of a box, if it has so many.
+fn head<const N: usize>(term: Term<'_>) -> Option<[usize; N]> {
+    let word = raw_word(term.as_c_arg());
+    // SAFETY: a box has a first word; one that has as many behind it as its first word tells has them.
+    unsafe {
+        let is_box = word & MARKS == BOXED;
+        let len = if is_box { 1 + (target(word, 1)[0] >> SUBTAG_BITS) } else { 0 };
+        (len >= N).then(|| std::array::from_fn(|at| target(word, N)[at]))
+    }
+}
+
+fn binary(env: Env<'_>, len: u8) -> Option<Term<'_>> {
+    const HEAD: [u8; 5] = [131, 109, 0, 0, 0];
+    let mut external = HEAD.to_vec();
+    external.push(len);
+    external.extend(1..=len);
+    env.binary_to_term(&external).map(|(term, _)| term)
+}
+
+/// What [`LEAVES`] and [`SMALL_MAP`] are to be; nothing if one of the kinds is not laid out as expected.
+fn lay_out(env: Env<'_>) -> Option<(u64, usize)> {
+    let header = |subtag, len: usize| subtag & SUBTAG | len << SUBTAG_BITS;
+    let one = 1.encode(env);
+    let tuples = head::<2>((1,).encode(env))? == [header(TUPLE, 1), raw_word(one.as_c_arg())]
+        && head::<1>((1, 2, 3).encode(env))? == [header(TUPLE, 3)];
+    let mut leaves = 0;
+    let numbers = [(1.5).encode(env), i64::MAX.encode(env), i64::MIN.encode(env)];
+    let binaries = [(binary(env, 1)?, 2), (binary(env, 64)?, 9)];
+    for (leaf, len) in numbers.map(|number| (number, 1)).into_iter().chain(binaries) {
+        let [first] = head::<1>(leaf)?;
+        if first != header(first, len) || first & SUBTAG == TUPLE || first & TAG != 0 {
+            return None;
+        }
+        leaves |= 1 << (first & SUBTAG);
+    }
+    let map = Term::map_new(env);
+    let single = map.map_put(one, one).ok()?;
+    let pair = single.map_put(2, one).ok()?;
+    let [small_map, keys] = head_of_map(single);
+    let maps = keys == 1 && head_of_map(pair) == [small_map, 2] && small_map & TAG == 0;
+    let is_other = leaves >> (small_map & SUBTAG) & 1 == 0 && small_map & SUBTAG != TUPLE;
+    (tuples && maps && is_other).then_some((leaves, small_map))
+}
+
+fn head_of_map(map: Term<'_>) -> [usize; 2] {
+    let word = raw_word(map.as_c_arg());
+    // SAFETY: a map with a key is a box of more than two words, whatever they are.
+    unsafe { [target(word, 2)[0], target(word, 2)[1]] }
+}
+
+/// A tuple of all that a block may be made of.
+fn sample(env: Env<'_>) -> Option<Term<'_>> {
+    let map = Term::map_new(env).map_put("key", (1.5, i64::MAX)).ok()?.map_put(2, binary(env, 64)?).ok()?;
+    let list = cons(env, map, cons(env, (-2.5).encode(env), 3.encode(env)));
+    let inner = (i64::MIN, list, binary(env, 7)?).encode(env);
+    Some((map, inner, cons(env, inner, list), true, -1).encode(env))
+}

@@ -1,0 +1,247 @@
+//! Chunks: the memory in which arenas keep blocks.
+//!
+//! All chunks are of one size: what one arena gives back fits the next, so that endless overwriting leaves no holes. They are cut
+//! from regions of the size of a large page, since readers come to them at random ([`crate::os::advise_large_pages`]). A region is made
+//! ahead of need, by the reaper; one whose chunks are all free goes back to the system, but for a reserve.
+
+use std::collections::BTreeSet;
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+
+use parking_lot::Mutex;
+
+use crate::os::give_back;
+use crate::pool::{allocate_region, REGION};
+use crate::reaper;
+
+/// The words of a chunk that can be used.
+pub const WORDS: usize = 255;
+
+/// A region is made when fewer chunks than this are free: at full speed they last for two milliseconds.
+const STOCK_MIN: usize = 128;
+
+/// So many free chunks are kept in any case, and as many more as make up this part of those that are in use.
+const RESERVE_MIN: usize = 4 * REGION_CHUNKS;
+const RESERVE_PART: usize = 8;
+
+/// The first place in a region is taken by what is known about it.
+const REGION_CHUNKS: usize = REGION / size_of::<Chunk>() - 1;
+
+#[repr(C, align(2048))]
+struct Chunk {
+    /// In an arena or among the free ones of a region, the one before.
+    next: Option<NonNull<Chunk>>,
+    words: [MaybeUninit<usize>; WORDS],
+}
+
+/// What stands at the beginning of a region. Its chunks are the ones behind it.
+struct Region {
+    free: Option<NonNull<Chunk>>,
+    used: usize,
+}
+
+/// All regions, by their addresses.
+struct Depot {
+    /// With free chunks, but not only such. The first is taken from first, so that others become empty.
+    roomy: BTreeSet<usize>,
+    /// With free chunks only.
+    empty: BTreeSet<usize>,
+    /// Whose memory the system has back.
+    spare: Vec<usize>,
+    free: usize,
+    used: usize,
+}
+
+static DEPOT: Mutex<Depot> =
+    Mutex::new(Depot { roomy: BTreeSet::new(), empty: BTreeSet::new(), spare: Vec::new(), free: 0, used: 0 });
+
+impl Depot {
+    /// # Safety
+    /// The address is that of a region with memory, and the depot is locked: who has it may change the region.
+    unsafe fn region<'a>(address: usize) -> &'a mut Region {
+        // SAFETY: `refill` has put it there, and by contract nobody else looks at it.
+        unsafe { &mut *(address as *mut Region) }
+    }
+
+    fn take(&mut self) -> Option<NonNull<Chunk>> {
+        let address = *self.roomy.first().or(self.empty.first())?;
+        // SAFETY: it stands among the regions, and `self` is what the lock protects.
+        let region = unsafe { Self::region(address) };
+        let chunk = region.free?;
+        // SAFETY: free chunks are nobody's but their region's.
+        region.free = unsafe { chunk.as_ref().next };
+        region.used += 1;
+        if region.used == 1 {
+            self.empty.remove(&address);
+            self.roomy.insert(address);
+        }
+        if region.free.is_none() {
+            self.roomy.remove(&address);
+        }
+        self.free -= 1;
+        self.used += 1;
+        Some(chunk)
+    }
+
+    /// # Safety
+    /// The chunk came from [`Depot::take`], and nobody uses it any more.
+    unsafe fn give(&mut self, mut chunk: NonNull<Chunk>) {
+        let address = chunk.as_ptr() as usize & !(REGION - 1);
+        // SAFETY: a chunk lies in its region, which is as large as it is aligned; `self` is what the lock protects.
+        let region = unsafe { Self::region(address) };
+        if region.free.is_none() {
+            self.roomy.insert(address);
+        }
+        // SAFETY: by contract it is nobody's.
+        unsafe { chunk.as_mut().next = region.free };
+        region.free = Some(chunk);
+        region.used -= 1;
+        if region.used == 0 {
+            self.roomy.remove(&address);
+            self.empty.insert(address);
+        }
+        self.free += 1;
+        self.used -= 1;
+    }
+
+    fn has_too_many(&self) -> bool {
+        self.free > RESERVE_MIN + REGION_CHUNKS + self.used / RESERVE_PART && !self.empty.is_empty()
+    }
+}
+
+/// Makes chunks, ahead of need.
+pub fn refill() {
+    let spare = DEPOT.lock().spare.pop();
+    let address = spare.unwrap_or_else(|| allocate_region() as usize);
+    let chunk = |at: usize| (address as *mut Chunk).wrapping_add(at);
+    let mut free = None;
+    for at in (1..=REGION_CHUNKS).rev() {
+        // SAFETY: the region has room for a `Region` and so many chunks, and is ours alone. Their words need no value.
+        unsafe { (&raw mut (*chunk(at)).next).write(free) };
+        free = NonNull::new(chunk(at));
+    }
+    // SAFETY: as above.
+    unsafe { (address as *mut Region).write(Region { free, used: 0 }) };
+    let mut depot = DEPOT.lock();
+    depot.empty.insert(address);
+    depot.free += REGION_CHUNKS;
+}
+
+/// Gives the memory of empty regions back to the system, but for the reserve.
+fn trim() {
+    loop {
+        let mut depot = DEPOT.lock();
+        if !depot.has_too_many() {
+            return;
+        }
+        // The last, as the first is taken from first.
+        let Some(address) = depot.empty.pop_last() else { return };
+        depot.free -= REGION_CHUNKS;
+        drop(depot);
+        // SAFETY: none of its chunks is in use, and the depot knows it no more.
+        unsafe { give_back(address as *mut _, REGION) };
+        DEPOT.lock().spare.push(address);
+    }
+}
+
+fn take() -> NonNull<Chunk> {
+    loop {
+        let (chunk, left) = {
+            let mut depot = DEPOT.lock();
+            (depot.take(), depot.free)
+        };
+        if left == STOCK_MIN {
+            reaper::run(refill);
+        }
+        match chunk {
+            Some(chunk) => return chunk,
+            None => refill(),
+        }
+    }
+}
+
+/// Chunks that are filled one after the other.
+#[derive(Debug)]
+pub struct Chunks {
+    last: Option<NonNull<Chunk>>,
+    /// Words of the last one that are in use.
+    used: usize,
+}
+
+// SAFETY: they belong to whoever has this, and to no thread.
+unsafe impl Send for Chunks {}
+
+// SAFETY: with `&self` nothing is changed.
+unsafe impl Sync for Chunks {}
+
+impl Chunks {
+    /// None yet.
+    pub const fn new() -> Self {
+        Chunks { last: None, used: WORDS }
+    }
+
+    /// What is left of the last chunk.
+    pub fn room(&mut self) -> &mut [MaybeUninit<usize>] {
+        match &mut self.last {
+            // SAFETY: the chunk is ours. Nobody refers to those behind the used ones.
+            Some(chunk) => unsafe { &mut chunk.as_mut().words[self.used..] },
+            None => &mut [],
+        }
+    }
+
+    /// So many words of the room are used now, and stay as they are.
+    pub fn keep(&mut self, words: u16) {
+        self.used += usize::from(words);
+        debug_assert!(self.used <= WORDS);
+    }
+
+    /// Adds a chunk.
+    pub fn grow(&mut self) {
+        let mut chunk = if cfg!(memcheck) { take_alone() } else { take() };
+        // SAFETY: it is ours.
+        unsafe { chunk.as_mut().next = self.last };
+        (self.last, self.used) = (Some(chunk), 0);
+    }
+
+    /// The words of the last chunk that are not in use.
+    pub fn slack(&self) -> usize {
+        WORDS - self.used
+    }
+
+    /// Gives all of them back.
+    pub fn clear(&mut self) {
+        let mut last = self.last.take();
+        self.used = WORDS;
+        if last.is_none() {
+            return;
+        }
+        let mut depot = DEPOT.lock();
+        while let Some(chunk) = last {
+            // SAFETY: it was ours.
+            last = unsafe { chunk.as_ref().next };
+            // SAFETY: likewise, and it came from where it goes.
+            unsafe {
+                if cfg!(memcheck) {
+                    drop(Box::from_raw(chunk.as_ptr()));
+                } else {
+                    depot.give(chunk);
+                }
+            }
+        }
+        if depot.has_too_many() {
+            drop(depot);
+            reaper::run(trim);
+        }
+    }
+}
+
+impl Drop for Chunks {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// For `test/memcheck`: one of its own, so that AddressSanitizer sees who looks at it after it was given back.
+fn take_alone() -> NonNull<Chunk> {
+    NonNull::from(Box::leak(Box::new(Chunk { next: None, words: [const { MaybeUninit::uninit() }; WORDS] })))
+}
