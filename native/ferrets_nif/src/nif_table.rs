@@ -2,8 +2,8 @@
 
 use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
 
-use crate::beam::block;
 use crate::beam::call::{nif, Answer, BadArg};
+use crate::beam::layout;
 use crate::engine::Settings;
 use crate::registry;
 use crate::table::{Handle, Table, TableId, Type};
@@ -71,7 +71,7 @@ fn decode_settings(settings: Term<'_>) -> Option<Settings> {
 
 /// Whether records are copied in one piece in this VM.
 fn has_blocks<'a>(env: Env<'a>, []: [Term<'a>; 0]) -> Answer<'a> {
-    Ok(block::is_known().encode(env))
+    Ok(layout::is_known().encode(env))
 }
 
 fn close<'a>(env: Env<'a>, [handle]: [Term<'a>; 1]) -> Answer<'a> {

@@ -83,8 +83,8 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Writes all items under one lock. The tag is used up with the last batch. `rest` is the list from these items on.
-    fn write(&self, items: &[Item<'a>], rest: Term<'a>, is_last: bool) -> Result<Outcome, BadArg> {
+    /// Writes all items under one lock. The tag is used up with the last batch. `rest` is the list from these items on, if they are not all.
+    fn write(&self, items: &[Item<'a>], rest: Option<Term<'a>>, is_last: bool) -> Result<Outcome, BadArg> {
         let mut is_linked = self.table.linked.load(Ordering::Relaxed);
         let is_server = || self.table.server(self.id) == Some(self.env.pid());
         self.table.index.warm(items.iter().map(Item::hash));
@@ -108,7 +108,8 @@ impl<'a> Target<'a> {
                 Ok(Written::Untagged) => return Ok(Outcome::Untagged),
                 Ok(Written::NeedPayload) => is_linked = true,
                 Ok(Written::Detour) => {
-                    self.detour(rest);
+                    let all = || list(self.env, &items.iter().map(Item::term).collect::<Vec<_>>());
+                    self.detour(rest.unwrap_or_else(all));
                     return Ok(Outcome::Detour);
                 }
                 Err(Unwritten::Gone) => return Err(BadArg),
@@ -147,7 +148,7 @@ impl<'a> Target<'a> {
             return Ok(self.answer(Outcome::Untagged));
         }
         let item = self.item(term)?;
-        Ok(self.answer(self.write(&[item], list(self.env, &[term]), true)?))
+        Ok(self.answer(self.write(&[item], None, true)?))
     }
 
     fn answer(&self, outcome: Outcome) -> Term<'a> {
@@ -181,7 +182,7 @@ impl<'a> Target<'a> {
             if !is_last && cell(rest).is_none() {
                 return Err(BadArg);
             }
-            match self.write(&batch, begin, is_last)? {
+            match self.write(&batch, Some(begin), is_last)? {
                 Outcome::Detour => return Ok(self.answer(Outcome::Detour)),
                 // A peer has come in the middle of the list: the rest needs a tag.
                 Outcome::Untagged if begin != all => return Ok((atoms::more(), begin).encode(self.env)),

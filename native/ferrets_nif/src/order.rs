@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 use rustler::Term;
 
 use crate::beam::arena::{Arena, Stored};
-use crate::beam::term::compare;
+use crate::beam::compare::compare;
 use crate::index::Gone;
 use crate::page::PageNumber;
 use crate::pool::Pool;

@@ -15,7 +15,8 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rustler::Term;
 
 use crate::beam::arena::{Arena, Seen, Stored};
-use crate::beam::term::{compare, element, words};
+use crate::beam::compare::compare;
+use crate::beam::term::{element, words};
 use crate::bits::Bits;
 use crate::front::{Front, NOWHERE};
 use crate::os::prefetch;
@@ -292,11 +293,16 @@ impl Body {
     /// The key of the entry in a slot.
     #[inline]
     pub fn key(&self, slot: u8) -> Option<Term<'_>> {
+        self.key_at(slot, self.owner().keypos())
+    }
+
+    #[inline]
+    fn key_at(&self, slot: u8, keypos: usize) -> Option<Term<'_>> {
         let term = self.term(slot)?;
-        if self.kind(slot) == Kind::Tombstone {
+        if self.front.is_tombstone(slot) && !self.objects.has(slot) {
             Some(term)
         } else {
-            element(term, self.owner().keypos())
+            element(term, keypos)
         }
     }
 
@@ -353,6 +359,7 @@ impl Body {
 
     /// The position of a key in the order: `Ok` if it is there, else where it would go.
     pub fn search(&self, key: Term<'_>) -> Result<usize, usize> {
+        let keypos = self.owner().keypos();
         let (mut low, mut high) = (0, self.order.len());
         let mut steps = 0;
         while low < high {
@@ -361,7 +368,7 @@ impl Body {
             }
             steps += 1;
             let middle = low + (high - low) / 2;
-            match self.order.get(middle).and_then(|&slot| self.key(slot)).map(|other| compare(other, key)) {
+            match self.order.get(middle).and_then(|&slot| self.key_at(slot, keypos)).map(|other| compare(other, key)) {
                 Some(std::cmp::Ordering::Greater) => high = middle,
                 Some(std::cmp::Ordering::Equal) => return Ok(middle),
                 Some(std::cmp::Ordering::Less) | None => low = middle + 1,

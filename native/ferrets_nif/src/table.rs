@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc, Term};
 
+use crate::beam::compare::{compare, is_identical};
 use crate::beam::hash;
-use crate::beam::term::{compare, is_identical, word};
+use crate::beam::term::word;
 use crate::engine::{Engine, Settings};
 use crate::index::{Gone, Index};
 use crate::order::Order;

@@ -9,8 +9,9 @@ use std::cmp::Ordering;
 use rustler::Term;
 
 use crate::beam::arena::Seen;
+use crate::beam::compare::{compare, is_identical};
 use crate::beam::scratch::shorten;
-use crate::beam::term::{compare, encode, is_identical};
+use crate::beam::term::encode;
 use crate::index::{anticipate, Gone, Which};
 use crate::order::{Aim, Range};
 use crate::page::{Body, PageNumber};

@@ -4,83 +4,22 @@
 //! measured. If it also lies in one piece, and is made of nothing but tuples, lists, small maps, numbers, small binaries and what
 //! is in a word, then it can be copied word by word, with pointers shifted: `ets` does so with its records.
 //!
-//! This rests on how the VM lays out these kinds, which nobody promises. So whatever is relied upon is looked at. When the library is
-//! loaded, one term of each kind is made and looked at, and one of all kinds is copied and compared ([`learn`]); should
-//! anything be other than expected, nothing is a block. And a term is taken for a block only after all its pointers have been
+//! This rests on the [lay-out](super::layout) of these kinds. When the library is loaded, a term of all of them is copied and compared ([`learn`]);
+//! should it not be the same, nothing is a block. And a term is taken for a block only after all its pointers have been
 //! followed and found to stay inside it ([`extent`]). What is not a block is copied by the VM.
 //!
 //! Room on a heap is made by the VM as well: as that of a tuple of so many elements, whose words are then those of the block.
 
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rustler::sys::{enif_make_tuple_from_array, ErlNifTerm};
 use rustler::{Encoder, Env, Term};
 
-use super::term::{cons, is_identical, raw_word};
+use super::compare::is_identical;
+use super::layout::{binary, distrust, is_known, look, target, Content, BOXED, IMMEDIATE, LIST, MARKS, TAG};
+use super::term::{cons, raw_word};
 
 const WORD: usize = size_of::<usize>();
-
-/// The lowest bits of a word tell what it is.
-const TAG: usize = 3;
-const LIST: usize = 1;
-const BOXED: usize = 2;
-const IMMEDIATE: usize = 3;
-
-/// The lowest bits of a box's first word tell what is in it, those above of how many more words it is.
-const SUBTAG: usize = 63;
-const SUBTAG_BITS: u32 = SUBTAG.count_ones();
-const TUPLE: usize = 0;
-
-/// What stands in the lowest bits of a pointer, beside an address.
-const MARKS: usize = 7;
-
-/// A bit for each subtag of what has no pointers in it: floats, big integers, small binaries. None before [`learn`].
-static LEAVES: AtomicU64 = AtomicU64::new(0);
-
-/// The first word of a small map. The second is how many keys it has, behind it are a tuple of keys and the values.
-static SMALL_MAP: AtomicUsize = AtomicUsize::new(0);
-
-/// Whether there are blocks: [`learn`] has found this VM's terms to be laid out as expected.
-pub fn is_known() -> bool {
-    LEAVES.load(Ordering::Relaxed) != 0
-}
-
-/// The words of something that stands in memory.
-///
-/// # Safety
-/// `pointer` is a list cell's or a box's, and that stays where it is while the answer is in use.
-unsafe fn target<'a>(pointer: usize, len: usize) -> &'a [usize] {
-    // SAFETY: without its tag, such a word is the address of the first of these words.
-    unsafe { std::slice::from_raw_parts((pointer & !MARKS) as *const usize, len) }
-}
-
-/// How a box goes on after its first word.
-enum Content {
-    /// So many terms.
-    Terms(usize),
-    /// So many words that are no terms.
-    Opaque(usize),
-    /// A number of keys, and more terms by one than that.
-    SmallMap,
-    Unknown,
-}
-
-impl Content {
-    #[inline]
-    fn of(header: usize) -> Self {
-        let subtag = header & SUBTAG;
-        if subtag == TUPLE {
-            Content::Terms(header >> SUBTAG_BITS)
-        } else if LEAVES.load(Ordering::Relaxed) >> subtag & 1 == 1 {
-            Content::Opaque(header >> SUBTAG_BITS)
-        } else if header == SMALL_MAP.load(Ordering::Relaxed) {
-            Content::SmallMap
-        } else {
-            Content::Unknown
-        }
-    }
-}
 
 /// What is known of a term after a walk over it.
 struct Measured {
@@ -370,13 +309,9 @@ fn raw(word: usize) -> ErlNifTerm {
 
 /// Looks at how this VM lays out terms. `adopt` is to have a term copied by the VM into an arena. Returns whether there will be blocks.
 pub fn learn<'a, 'b>(env: Env<'a>, adopt: impl FnOnce(Term<'a>) -> Term<'b>) -> bool {
-    let known = lay_out(env);
-    let (leaves, small_map) = known.unwrap_or_default();
-    LEAVES.store(leaves, Ordering::Relaxed);
-    SMALL_MAP.store(small_map, Ordering::Relaxed);
-    let is_as_expected = known.is_some() && sample(env).is_some_and(|sample| is_copied(env, sample, adopt(sample)));
+    let is_as_expected = look(env) && sample(env).is_some_and(|sample| is_copied(env, sample, adopt(sample)));
     if !is_as_expected {
-        LEAVES.store(0, Ordering::Relaxed);
+        distrust();
     }
     is_as_expected
 }
@@ -385,56 +320,6 @@ fn is_copied(env: Env<'_>, sample: Term<'_>, adopted: Term<'_>) -> bool {
     let extent = extent(adopted);
     // SAFETY: just measured.
     extent > 0 && is_identical(unsafe { copy(env, adopted, extent) }, sample)
-}
-
-/// The first words of a box, if it has so many.
-fn head<const N: usize>(term: Term<'_>) -> Option<[usize; N]> {
-    let word = raw_word(term.as_c_arg());
-    // SAFETY: a box has a first word; one that has as many behind it as its first word tells has them.
-    unsafe {
-        let is_box = word & MARKS == BOXED;
-        let len = if is_box { 1 + (target(word, 1)[0] >> SUBTAG_BITS) } else { 0 };
-        (len >= N).then(|| std::array::from_fn(|at| target(word, N)[at]))
-    }
-}
-
-fn binary(env: Env<'_>, len: u8) -> Option<Term<'_>> {
-    const HEAD: [u8; 5] = [131, 109, 0, 0, 0];
-    let mut external = HEAD.to_vec();
-    external.push(len);
-    external.extend(1..=len);
-    env.binary_to_term(&external).map(|(term, _)| term)
-}
-
-/// What [`LEAVES`] and [`SMALL_MAP`] are to be; nothing if one of the kinds is not laid out as expected.
-fn lay_out(env: Env<'_>) -> Option<(u64, usize)> {
-    let header = |subtag, len: usize| subtag & SUBTAG | len << SUBTAG_BITS;
-    let one = 1.encode(env);
-    let tuples = head::<2>((1,).encode(env))? == [header(TUPLE, 1), raw_word(one.as_c_arg())]
-        && head::<1>((1, 2, 3).encode(env))? == [header(TUPLE, 3)];
-    let mut leaves = 0;
-    let numbers = [(1.5).encode(env), i64::MAX.encode(env), i64::MIN.encode(env)];
-    let binaries = [(binary(env, 1)?, 2), (binary(env, 64)?, 9)];
-    for (leaf, len) in numbers.map(|number| (number, 1)).into_iter().chain(binaries) {
-        let [first] = head::<1>(leaf)?;
-        if first != header(first, len) || first & SUBTAG == TUPLE || first & TAG != 0 {
-            return None;
-        }
-        leaves |= 1 << (first & SUBTAG);
-    }
-    let map = Term::map_new(env);
-    let single = map.map_put(one, one).ok()?;
-    let pair = single.map_put(2, one).ok()?;
-    let [small_map, keys] = head_of_map(single);
-    let maps = keys == 1 && head_of_map(pair) == [small_map, 2] && small_map & TAG == 0;
-    let is_other = leaves >> (small_map & SUBTAG) & 1 == 0 && small_map & SUBTAG != TUPLE;
-    (tuples && maps && is_other).then_some((leaves, small_map))
-}
-
-fn head_of_map(map: Term<'_>) -> [usize; 2] {
-    let word = raw_word(map.as_c_arg());
-    // SAFETY: a map with a key is a box of more than two words, whatever they are.
-    unsafe { [target(word, 2)[0], target(word, 2)[1]] }
 }
 
 /// A tuple of all that a block may be made of.

@@ -2,20 +2,20 @@
 //!
 //! Terms may be nested without bound, so nothing here recurses.
 
-use std::cmp::Ordering;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::slice;
 
 use rustler::sys::{
-    enif_compare, enif_get_double, enif_get_int64, enif_get_list_cell, enif_get_local_pid, enif_get_tuple,
-    enif_inspect_binary, enif_is_identical, enif_make_list_cell, enif_make_list_from_array, enif_map_iterator_create,
-    enif_map_iterator_destroy, enif_map_iterator_get_pair, enif_map_iterator_next, enif_release_binary,
-    enif_term_to_binary, ErlNifMapIteratorEntry, ErlNifTerm, ErlNifTermType,
+    enif_get_double, enif_get_int64, enif_get_list_cell, enif_get_local_pid, enif_get_tuple, enif_inspect_binary,
+    enif_make_list_cell, enif_make_list_from_array, enif_map_iterator_create, enif_map_iterator_destroy,
+    enif_map_iterator_get_pair, enif_map_iterator_next, enif_release_binary, enif_term_to_binary,
+    ErlNifMapIteratorEntry, ErlNifTerm, ErlNifTermType,
 };
 use rustler::{Encoder, Env, Term};
 
 use super::block;
+use super::layout;
 use super::visit::{each_part, Part};
 
 /// The elements of a tuple, borrowed from it.
@@ -27,7 +27,20 @@ pub struct Elements<'a> {
 
 impl<'a> Elements<'a> {
     /// The elements of `term`, if it is a tuple.
+    #[inline]
     pub fn of(term: Term<'a>) -> Option<Self> {
+        if is_immediate(term) {
+            return None;
+        }
+        if layout::is_known() {
+            // SAFETY: the term is alive.
+            let elements = unsafe { layout::elements(raw_word(term.as_c_arg())) };
+            return elements.map(|raw| Elements { env: term.get_env(), raw });
+        }
+        Self::shown(term)
+    }
+
+    fn shown(term: Term<'a>) -> Option<Self> {
         let mut arity = 0;
         let mut array = std::ptr::null();
         // SAFETY: `term` is alive; the two out-pointers are valid.
@@ -48,6 +61,12 @@ impl<'a> Elements<'a> {
         self.raw.iter().map(move |&raw| unsafe { Term::new(self.env, raw) })
     }
 
+    /// All of them, bare.
+    #[inline]
+    pub fn raw(self) -> &'a [ErlNifTerm] {
+        self.raw
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.raw.len()
@@ -63,20 +82,6 @@ impl<'a> Elements<'a> {
 /// The element of a tuple at a position counted from 1. `None` for what is no tuple or too short.
 pub fn element(term: Term<'_>, position: usize) -> Option<Term<'_>> {
     Elements::of(term)?.get(position.checked_sub(1)?)
-}
-
-/// Compares as `==` and `<` do, under which 1 and 1.0 are equal.
-#[inline]
-pub fn compare(a: Term<'_>, b: Term<'_>) -> Ordering {
-    // SAFETY: both terms are alive, and are only read.
-    unsafe { enif_compare(a.as_c_arg(), b.as_c_arg()) }.cmp(&0)
-}
-
-/// Compares as `=:=` does.
-#[inline]
-pub fn is_identical(a: Term<'_>, b: Term<'_>) -> bool {
-    // SAFETY: both terms are alive, and are only read.
-    unsafe { enif_is_identical(a.as_c_arg(), b.as_c_arg()) != 0 }
 }
 
 /// Head and tail of a list cell; `None` for anything else, `[]` included.

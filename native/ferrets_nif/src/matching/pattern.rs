@@ -7,8 +7,9 @@
 use rustler::sys::ErlNifTermType;
 use rustler::Term;
 
+use crate::beam::compare::is_identical;
 use crate::beam::inspect::{map_get, map_len};
-use crate::beam::term::{cell, each_pair, float, is_identical, is_immediate, word, Elements};
+use crate::beam::term::{cell, each_pair, float, is_immediate, word, Elements};
 
 use super::clause::{Literals, Malformed, Name, Variables};
 

@@ -7,7 +7,8 @@ use std::cmp::Ordering;
 use rustler::sys::ErlNifTermType;
 use rustler::Term;
 
-use crate::beam::term::{cell, compare, element, Elements};
+use crate::beam::compare::compare;
+use crate::beam::term::{cell, element, Elements};
 use crate::table::TableId;
 use crate::walk::compare_exactly;
 

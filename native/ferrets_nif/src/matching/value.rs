@@ -5,9 +5,10 @@ use std::cmp::Ordering;
 use rustler::{Encoder, Env, Term};
 
 use crate::beam::build;
+use crate::beam::compare::{compare, is_identical};
 use crate::beam::inspect::integer;
 use crate::beam::scratch::Scratch;
-use crate::beam::term::{compare, float, is_identical};
+use crate::beam::term::float;
 
 /// Integers that take no room on a heap.
 const SMALL: std::ops::Range<i64> = -(1 << 59)..(1 << 59);

@@ -7,7 +7,7 @@
 use ferrets_core::store::{Change, Kind, Stamp, Verdict};
 use ferrets_core::version::Version;
 
-use crate::beam::term::is_identical;
+use crate::beam::compare::is_identical;
 use crate::page::PageNumber;
 
 use super::{Item, Writer};

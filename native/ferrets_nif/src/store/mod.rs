@@ -21,7 +21,8 @@ use parking_lot::RwLockWriteGuard;
 use rustler::Term;
 
 use crate::beam::arena::{Arena, Stored};
-use crate::beam::term::{encode, is_identical};
+use crate::beam::compare::is_identical;
+use crate::beam::term::encode;
 use crate::epoch::{self, Limbo};
 use crate::index::{anticipate, Which};
 use crate::page::{Body, Contents, Meta, Move, PageNumber};

@@ -3,7 +3,7 @@
 use ferrets_core::store::Kind;
 use rustler::Term;
 
-use crate::beam::term::compare;
+use crate::beam::compare::compare;
 use crate::order::Aim;
 use crate::page::{Body, Meta, PageNumber, SLOTS_MAX, WORDS_MAX};
 

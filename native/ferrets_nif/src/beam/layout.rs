@@ -1,0 +1,168 @@
+//! How the VM lays out terms in memory. It has done so for long, but nobody promises it: so whatever is relied upon is looked at when
+//! the library is loaded ([`look`]), and if anything is other than expected nothing is relied upon.
+//!
+//! What may be looked at without knowing more is which words are immediate: without that the library does not load
+//! ([`super::term::has_expected_tags`]).
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use rustler::sys::ErlNifTerm;
+use rustler::{Encoder, Env, Term};
+
+use super::term::raw_word;
+
+/// The lowest bits of a word tell what it is.
+pub const TAG: usize = 3;
+pub const LIST: usize = 1;
+pub const BOXED: usize = 2;
+pub const IMMEDIATE: usize = 3;
+
+/// The lowest bits of a box's first word tell what is in it, those above of how many more words it is.
+pub const SUBTAG: usize = 63;
+pub const SUBTAG_BITS: u32 = SUBTAG.count_ones();
+pub const TUPLE: usize = 0;
+
+/// What stands in the lowest bits of a pointer, beside an address.
+pub const MARKS: usize = 7;
+
+/// A bit for each subtag of what has no pointers in it: floats, big integers, small binaries. None if it is not [known](is_known).
+static LEAVES: AtomicU64 = AtomicU64::new(0);
+
+/// The first word of a small map. The second is how many keys it has, behind it are a tuple of keys and the values.
+static SMALL_MAP: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether terms are laid out as expected.
+pub fn is_known() -> bool {
+    LEAVES.load(Ordering::Relaxed) != 0
+}
+
+/// The words of something that stands in memory.
+///
+/// # Safety
+/// `pointer` is a list cell's or a box's, and that stays where it is while the answer is in use.
+pub unsafe fn target<'a>(pointer: usize, len: usize) -> &'a [usize] {
+    // SAFETY: without its tag, such a word is the address of the first of these words.
+    unsafe { std::slice::from_raw_parts((pointer & !MARKS) as *const usize, len) }
+}
+
+/// How a box goes on after its first word.
+pub enum Content {
+    /// So many terms.
+    Terms(usize),
+    /// So many words that are no terms.
+    Opaque(usize),
+    /// A number of keys, and more terms by one than that.
+    SmallMap,
+    /// Something else.
+    Unknown,
+}
+
+impl Content {
+    #[inline]
+    /// That of a box with this first word.
+    pub fn of(header: usize) -> Self {
+        let subtag = header & SUBTAG;
+        if subtag == TUPLE {
+            Content::Terms(header >> SUBTAG_BITS)
+        } else if LEAVES.load(Ordering::Relaxed) >> subtag & 1 == 1 {
+            Content::Opaque(header >> SUBTAG_BITS)
+        } else if header == SMALL_MAP.load(Ordering::Relaxed) {
+            Content::SmallMap
+        } else {
+            Content::Unknown
+        }
+    }
+}
+
+/// The elements of a tuple, if the word is one.
+///
+/// # Safety
+/// The word is a term that stays where it is, and terms are laid out as expected.
+#[inline]
+pub unsafe fn elements<'a>(word: usize) -> Option<&'a [ErlNifTerm]> {
+    if word & TAG != BOXED {
+        return None;
+    }
+    // SAFETY: a box has a first word, that of a tuple tells how many words are behind it, and they are terms.
+    unsafe {
+        let header = target(word, 1)[0];
+        let elements = ((word & !MARKS) as *const ErlNifTerm).add(1);
+        (header & SUBTAG == TUPLE).then(|| std::slice::from_raw_parts(elements, header >> SUBTAG_BITS))
+    }
+}
+
+/// The lowest bits of a word that is a small integer. Those above are its value.
+const SMALL: usize = 15;
+const SMALL_BITS: u32 = SMALL.count_ones();
+
+/// The value of a small integer, if it is one for sure.
+#[inline]
+pub fn small(word: usize) -> Option<isize> {
+    (word & SMALL == SMALL && is_known()).then_some(word as isize >> SMALL_BITS)
+}
+
+/// Looks at terms made in `env`. Returns whether they are laid out as expected.
+pub fn look(env: Env<'_>) -> bool {
+    let (leaves, small_map) = lay_out(env).unwrap_or_default();
+    SMALL_MAP.store(small_map, Ordering::Relaxed);
+    LEAVES.store(leaves, Ordering::Relaxed);
+    is_known()
+}
+
+/// Nothing is to be relied upon after all.
+pub fn distrust() {
+    LEAVES.store(0, Ordering::Relaxed);
+}
+
+/// The first words of a box, if it has so many.
+fn head<const N: usize>(term: Term<'_>) -> Option<[usize; N]> {
+    let word = raw_word(term.as_c_arg());
+    // SAFETY: a box has a first word; one that has as many behind it as its first word tells has them.
+    unsafe {
+        let is_box = word & MARKS == BOXED;
+        let len = if is_box { 1 + (target(word, 1)[0] >> SUBTAG_BITS) } else { 0 };
+        (len >= N).then(|| std::array::from_fn(|at| target(word, N)[at]))
+    }
+}
+
+/// A binary of so many bytes.
+pub fn binary(env: Env<'_>, len: u8) -> Option<Term<'_>> {
+    const HEAD: [u8; 5] = [131, 109, 0, 0, 0];
+    let mut external = HEAD.to_vec();
+    external.push(len);
+    external.extend(1..=len);
+    env.binary_to_term(&external).map(|(term, _)| term)
+}
+
+/// What [`LEAVES`] and [`SMALL_MAP`] are to be; nothing if one of the kinds is not laid out as expected.
+fn lay_out(env: Env<'_>) -> Option<(u64, usize)> {
+    let header = |subtag, len: usize| subtag & SUBTAG | len << SUBTAG_BITS;
+    let one = 1.encode(env);
+    let tuples = head::<2>((1,).encode(env))? == [header(TUPLE, 1), raw_word(one.as_c_arg())]
+        && head::<1>((1, 2, 3).encode(env))? == [header(TUPLE, 3)];
+    let has_value = |value: i64| raw_word(value.encode(env).as_c_arg()) == (value as usize) << SMALL_BITS | SMALL;
+    let smalls = [0, 1, -1, i64::from(i32::MAX), -(1 << 59), (1 << 59) - 1].into_iter().all(has_value);
+    let mut leaves = 0;
+    let numbers = [(1.5).encode(env), i64::MAX.encode(env), i64::MIN.encode(env)];
+    let binaries = [(binary(env, 1)?, 2), (binary(env, 64)?, 9)];
+    for (leaf, len) in numbers.map(|number| (number, 1)).into_iter().chain(binaries) {
+        let [first] = head::<1>(leaf)?;
+        if first != header(first, len) || first & SUBTAG == TUPLE || first & TAG != 0 {
+            return None;
+        }
+        leaves |= 1 << (first & SUBTAG);
+    }
+    let map = Term::map_new(env);
+    let single = map.map_put(one, one).ok()?;
+    let pair = single.map_put(2, one).ok()?;
+    let [small_map, keys] = head_of_map(single);
+    let maps = keys == 1 && head_of_map(pair) == [small_map, 2] && small_map & TAG == 0;
+    let is_other = leaves >> (small_map & SUBTAG) & 1 == 0 && small_map & SUBTAG != TUPLE;
+    (tuples && smalls && maps && is_other).then_some((leaves, small_map))
+}
+
+fn head_of_map(map: Term<'_>) -> [usize; 2] {
+    let word = raw_word(map.as_c_arg());
+    // SAFETY: a map with a key is a box of more than two words, whatever they are.
+    unsafe { [target(word, 2)[0], target(word, 2)[1]] }
+}
