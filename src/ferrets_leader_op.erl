@@ -26,51 +26,62 @@ call(_Server, _Operation, _Record) ->
 
 -spec call(ferrets_address:server(), ferrets_nif:operation(), tuple(), [pos_integer()]) -> answer().
 call(Server, Operation, Record, Backoff) ->
-    case {ferrets_request:wait(ask(Server, Operation, Record), infinity), Backoff} of
-        {{reply, inserted}, _} ->
+    case {ask(Server, Operation, Record), Backoff} of
+        {inserted, _} ->
             inserted;
-        {{reply, present}, _} ->
+        {present, _} ->
             present;
-        {{reply, {found, External}}, _} ->
+        {{found, External}, _} ->
             {found, [binary_to_term(Found) || Found <- External]};
-        {{reply, malformed}, _} ->
+        {malformed, _} ->
             error(badarg);
-        {{reply, wrong_leader}, [Ms | Longer]} ->
+        {wrong_leader, [Ms | Longer]} ->
             timer:sleep(Ms),
             call(Server, Operation, Record, Longer);
-        {{reply, wrong_leader}, []} ->
+        {wrong_leader, []} ->
             error(send_leader_op_failed);
-        {{reply, leader_lost}, _} ->
-            exit_call(leader_lost, Server, Operation, Record);
-        {{error, {badarg, _}}, _} ->
-            error(badarg);
-        {{error, {Reason, _}}, _} ->
-            exit_call(Reason, Server, Operation, Record)
+        {leader_lost, _} ->
+            exit_call(leader_lost, Server, Operation, Record)
     end.
 
--spec ask(ferrets_address:server(), ferrets_nif:operation(), tuple()) -> ferrets_request:id().
+-spec ask(ferrets_address:server(), ferrets_nif:operation(), tuple()) -> ferrets_nif:answer().
 ask(Server, Operation, Record) ->
     case ferrets_address:pid(Server) of
-        undefined ->
-            exit_call(noproc, Server, Operation, Record);
-        Pid when node(Pid) =:= node() ->
-            ask_here(Server, Pid, Operation, Record);
-        Pid ->
-            ferrets_request:send(Pid, {ask, Operation, Record})
+        undefined -> exit_call(noproc, Server, Operation, Record);
+        Pid when node(Pid) =:= node() -> ask_here(Server, Operation, Record);
+        Pid -> ask_there(Server, Pid, Operation, Record)
     end.
 
-%% The library wakes the server: no message leaves the caller.
--spec ask_here(ferrets_address:server(), pid(), ferrets_nif:operation(), tuple()) -> ferrets_request:id().
-ask_here(Server, Pid, Operation, Record) ->
-    Tag = ferrets_request:open(Pid),
+%% The library wakes the server, and sends the answer or what `ferrets_witness' knows: no message leaves the caller. As for a
+%% write, the `receive' stands with its reference.
+-spec ask_here(ferrets_address:server(), ferrets_nif:operation(), tuple()) -> ferrets_nif:answer().
+ask_here(Server, Operation, Record) ->
+    Reference = make_ref(),
+    case hand_over(Server, Operation, Record, {Reference, ok}) of
+        wait ->
+            receive
+                {Reference, {down, Reason}} -> exit_call(Reason, Server, Operation, Record);
+                {Reference, Answer} -> Answer
+            end;
+        refused ->
+            refuse(Server, Operation, Record)
+    end.
+
+-spec hand_over(ferrets_address:server(), ferrets_nif:operation(), tuple(), ferrets_nif:tag()) -> wait | refused.
+hand_over(Server, Operation, Record, Tag) ->
     try
         {local, Tab} = ferrets_address:find(Server),
-        wait = ferrets_nif:ask(Tab, Operation, Record, Tag),
-        Tag
+        wait = ferrets_nif:ask(Tab, Operation, Record, Tag)
     catch
-        error:Reason when Reason =:= badarg; Reason =:= {badmatch, undefined} ->
-            ferrets_request:close(Tag),
-            refuse(Server, Operation, Record)
+        error:Reason when Reason =:= badarg; Reason =:= {badmatch, undefined} -> refused
+    end.
+
+-spec ask_there(ferrets_address:server(), pid(), ferrets_nif:operation(), tuple()) -> ferrets_nif:answer().
+ask_there(Server, Pid, Operation, Record) ->
+    case ferrets_request:wait(ferrets_request:send(Pid, {ask, Operation, Record}), infinity) of
+        {reply, Answer} -> Answer;
+        {error, {badarg, _}} -> error(badarg);
+        {error, {Reason, _}} -> exit_call(Reason, Server, Operation, Record)
     end.
 
 -spec refuse(ferrets_address:server(), ferrets_nif:operation(), tuple()) -> no_return().

@@ -202,8 +202,8 @@ local_delete_objects(_Tab, _Records) -> not_loaded().
 local_delete_owned(_Tab, _Node, _From) -> not_loaded().
 
 %% Asks the leader. The reply `{[alias | Alias], Answer}' comes through the alias.
--spec ask(atom(), operation(), tuple(), Alias :: reference()) -> wait.
-ask(_Tab, _Operation, _Record, _Alias) -> not_loaded().
+-spec ask(atom(), operation(), tuple(), tag()) -> wait.
+ask(_Tab, _Operation, _Record, _Tag) -> not_loaded().
 
 %% ---------------------------------------------------------------- events from the server, answered with effects
 

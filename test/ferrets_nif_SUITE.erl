@@ -397,7 +397,7 @@ the_lay_out_of_terms_is_known(_Config) ->
 records_of_all_sizes_stay_what_they_were(_Config) ->
     Handle = create(?TAB, set),
     Parts = [
-        1, -1, x, [], {}, #{}, self(), 1.5, -0.0, 1 bsl 59, -(1 bsl 64), 1 bsl 700, <<>>, <<1:9>>, <<0:512>>, <<1:520>>, make_ref(),
+        1, -1, 255, 256, -256, (1 bsl 31) - 1, 1 bsl 31, -(1 bsl 31), (1 bsl 59) - 1, -(1 bsl 59), x, 'Ω', true, [], {}, #{}, self(), 1.5, -0.0, 1 bsl 59, -(1 bsl 64), 1 bsl 700, <<>>, <<1:9>>, <<0:512>>, <<1:520>>, make_ref(),
         [a | b], "text", {1, {2.0, [3]}}, #{a => 1, b => #{2.0 => <<"c">>}}, maps:from_keys(lists:seq(1, 40), 1.0), fun lists:map/2
     ],
     Long = [{list, lists:seq(1, N)} || N <- [120, 125, 126, 127, 128, 32_600, 32_760, 32_770]],
@@ -428,7 +428,15 @@ records_of_all_sizes_stay_what_they_were(_Config) ->
             ct:fail(Reason)
     end,
     demonitor(Monitor, [flush]),
+    %% On their way to a peer they look as the VM would have them.
+    [?assertEqual(term_to_binary(Record), encoded(?TAB, Handle, Record)) || Record <- Records],
     ok = ?NIF:close(Handle).
+
+encoded(Tab, Handle, Record) ->
+    Alias = make_ref(),
+    wait = ?NIF:ask(Tab, insert_new_or_lookup, Record, Alias),
+    {done, [{answer, Alias, {found, [Encoded]}}]} = ?NIF:flush(Handle),
+    Encoded.
 
 memory_stays_bounded_under_overwriting(_Config) ->
     [

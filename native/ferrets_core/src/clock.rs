@@ -1,5 +1,7 @@
 //! The hybrid logical clock. Reads no time itself: whoever calls brings the wall clock's milliseconds.
 
+use std::time::Duration;
+
 /// A reading of the wall clock: milliseconds since 1970 in the upper 48 bits, parts of a millisecond in the lower 16.
 ///
 /// The parts let the later one win of two writes within a millisecond, as far as the clocks agree.
@@ -7,10 +9,12 @@
 pub struct Time(u64);
 
 impl Time {
-    /// The time so many nanoseconds after 1970.
-    pub fn from_nanos(nanos: u128) -> Self {
+    /// The time so long after 1970.
+    pub fn after_1970(passed: Duration) -> Self {
         // Milliseconds do not outgrow 48 bits before the year 10889.
-        Time(((nanos << 16) / 1_000_000) as u64)
+        let ms = passed.as_secs() * 1_000 + u64::from(passed.subsec_millis());
+        let rest = u64::from(passed.subsec_nanos() % 1_000_000);
+        Time((ms << 16) + (rest << 16) / 1_000_000)
     }
 
     /// The time so many milliseconds after 1970.
@@ -70,7 +74,8 @@ mod tests {
 
     #[test]
     fn the_later_of_two_times_within_a_millisecond_is_greater() {
-        let (earlier, later) = (Time::from_nanos(5_000_100), Time::from_nanos(5_000_200));
+        let (earlier, later) =
+            (Time::after_1970(Duration::from_nanos(5_000_100)), Time::after_1970(Duration::from_nanos(5_000_200)));
         assert!(earlier < later);
         assert_eq!((earlier.ms(), later.ms()), (5, 5));
     }

@@ -1,8 +1,8 @@
 //! Leader operations: writes whose effect depends on what is there, and that one server therefore does one after the other.
 //!
 //! The leader is the oldest of the servers that are linked with one another, so that a newcomer rarely takes over. A
-//! server gathers the questions of its callers and sends them to its leader, one message at a time, as a batch of writes
-//! is sent. The leader answers when its writes have landed: so whoever is told
+//! server gathers the questions of its callers and sends them to its leader, many to a message, as a batch of writes
+//! is sent: two messages at a time at most, the second if it has half as many questions as the first. The leader answers when its writes have landed: so whoever is told
 //! that a record was inserted has merged it, too.
 //!
 //! A server that is asked and is not the leader says so, and its caller tries again; likewise if the two are not linked with
@@ -65,6 +65,17 @@ struct Session<W> {
     answers: Vec<Answer>,
 }
 
+/// Questions that have been sent to a leader, with a number, and who asks.
+#[derive(Debug)]
+struct Sent<W> {
+    peer: Peer,
+    seq: u64,
+    waiters: VecDeque<W>,
+}
+
+/// So many messages of questions are under way at most.
+const SENT_MAX: usize = 2;
+
 /// The own callers' questions, and those that this server has to answer.
 #[derive(Debug)]
 pub(crate) struct Leadership<W> {
@@ -73,7 +84,7 @@ pub(crate) struct Leadership<W> {
     /// Nothing is asked or answered.
     pub paused: bool,
     pending: VecDeque<(Question, W)>,
-    in_flight: Option<(Peer, u64, VecDeque<W>)>,
+    in_flight: VecDeque<Sent<W>>,
     asked: u64,
     flush_requested: bool,
     held: VecDeque<Session<W>>,
@@ -87,11 +98,24 @@ impl<W> Default for Leadership<W> {
             forced: None,
             paused: false,
             pending: VecDeque::new(),
-            in_flight: None,
+            in_flight: VecDeque::new(),
             asked: 0,
             flush_requested: false,
             held: VecDeque::new(),
             answered: VecDeque::new(),
+        }
+    }
+}
+
+impl<W> Leadership<W> {
+    /// Whether what is pending may be sent. What does not follow now does when the one before is answered.
+    fn may_send(&self, follower_min: u64) -> bool {
+        match self.in_flight.back() {
+            None => true,
+            Some(last) => {
+                let least = (last.waiters.len() / 2).max(follower_min as usize);
+                self.in_flight.len() < SENT_MAX && self.pending.len() >= least
+            }
         }
     }
 }
@@ -101,7 +125,8 @@ impl<W> Replica<W> {
     /// A local caller asks the leader. `payload` is the record, as [`Store::merge_encoded`] takes it.
     pub fn ask(&mut self, operation: Operation, payload: Vec<u8>, waiter: W) -> Asked {
         self.leadership.pending.push_back((Question { operation, payload }, waiter));
-        let flush = self.leadership.in_flight.is_none() && !self.leadership.flush_requested;
+        let follower_min = self.config.limits.follower_min;
+        let flush = !self.leadership.flush_requested && self.leadership.may_send(follower_min);
         self.leadership.flush_requested |= flush;
         Asked::Logged { flush }
     }
@@ -122,7 +147,8 @@ impl<W> Replica<W> {
     /// Sends what callers have asked to the leader.
     pub(crate) fn flush_questions(&mut self, effects: &mut Vec<Effect<W>>) {
         self.leadership.flush_requested = false;
-        if self.leadership.paused || self.leadership.in_flight.is_some() || self.leadership.pending.is_empty() {
+        let may_send = self.leadership.may_send(self.config.limits.follower_min);
+        if self.leadership.paused || !may_send || self.leadership.pending.is_empty() {
             return;
         }
         let leader = self.leader().and_then(|peer| Some((peer, self.links.get(&peer)?.up()?.theirs)));
@@ -140,7 +166,7 @@ impl<W> Replica<W> {
         }
         self.leadership.asked += 1;
         let seq = self.leadership.asked;
-        self.leadership.in_flight = Some((peer, seq, waiters));
+        self.leadership.in_flight.push_back(Sent { peer, seq, waiters });
         let head = Head::Ask { link, seq, members: self.members() }.encode();
         effects.push(Effect::Send { peer, head, body: Arc::new(body) });
     }
@@ -151,12 +177,12 @@ impl<W> Replica<W> {
         body: &[u8],
         effects: &mut Vec<Effect<W>>,
     ) {
-        let expected =
-            self.leadership.in_flight.as_ref().is_some_and(|(asked, number, _)| (*asked, *number) == (peer, seq));
-        if self.current(peer, link).is_none() || !expected {
+        if self.current(peer, link).is_none() {
             return;
         }
-        let Some((_, _, waiters)) = self.leadership.in_flight.take() else { return };
+        let sent = &mut self.leadership.in_flight;
+        let answered = sent.iter().position(|sent| (sent.peer, sent.seq) == (peer, seq));
+        let Some(Sent { waiters, .. }) = answered.and_then(|at| sent.remove(at)) else { return };
         let mut reader = Reader::new(body);
         for waiter in waiters {
             let answer = reader.item().and_then(|item| item.ok_or(Garbled)).and_then(read_answer);
@@ -167,11 +193,12 @@ impl<W> Replica<W> {
 
     /// A link is gone: what was asked over it may or may not have been done.
     pub(crate) fn leader_lost(&mut self, peer: Peer, effects: &mut Vec<Effect<W>>) {
-        if self.leadership.in_flight.as_ref().is_none_or(|(asked, _, _)| *asked != peer) {
-            return;
+        let sent = std::mem::take(&mut self.leadership.in_flight);
+        let (lost, left): (VecDeque<_>, VecDeque<_>) = sent.into_iter().partition(|sent| sent.peer == peer);
+        self.leadership.in_flight = left;
+        for waiter in lost.into_iter().flat_map(|sent| sent.waiters) {
+            effects.push(Effect::Answer(waiter, Answer::LeaderLost));
         }
-        let Some((_, _, waiters)) = self.leadership.in_flight.take() else { return };
-        effects.extend(waiters.into_iter().map(|waiter| Effect::Answer(waiter, Answer::LeaderLost)));
         self.flush_questions(effects);
     }
 }

@@ -28,13 +28,14 @@ mod atoms {
 pub struct Outcome<'a> {
     terms: Vec<Term<'a>>,
     mail: Vec<Mail>,
+    answers: Mail,
 }
 
 impl<'a> Outcome<'a> {
     /// Sends what is to be sent from here. Returns what is left for the server to do. To be called when the engine is no
     /// longer locked: who is sent something may at once come back with the next write.
     pub fn deliver(self, env: Env<'a>) -> Term<'a> {
-        self.mail.iter().for_each(|mail| mail.send(env));
+        self.mail.iter().chain([&self.answers]).for_each(|mail| mail.send(env));
         list(env, &self.terms)
     }
 }
@@ -55,8 +56,9 @@ pub fn encode_each<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects, out:
                 (atoms::send(), peer.0, binary(env, &head), term).encode(env)
             }
             Effect::Answer(tag, answer) => {
-                let Some(alias) = engine.tags.take(env, tag) else { continue };
-                (atoms::answer(), alias, leader_answer(env, answer)).encode(env)
+                let answer = leader_answer(env, answer);
+                let Some(alias) = engine.tags.answer(env, tag, answer, &mut out.answers) else { continue };
+                (atoms::answer(), alias, answer).encode(env)
             }
             Effect::AskConflict { id, theirs } => {
                 let ours = engine.writer.lookup_encoded(&theirs).pop().unwrap_or_default();

@@ -13,9 +13,8 @@ use ferrets_core::replica::{self, Config, Limits, Replica};
 use ferrets_core::store::{Kind, Store};
 use ferrets_core::version::{self, Version};
 use ferrets_core::wire::TableShape;
-use rustler::Term;
 
-use crate::beam::term::encode;
+use crate::beam::encode::encode;
 use crate::store::{Item, Writer};
 use crate::table::{Table, TableId};
 use crate::tags::{Tag, Tagged, Tags};
@@ -67,7 +66,9 @@ pub struct Payloads {
 impl Payloads {
     /// Of a deletion no more than they need.
     pub fn encode(id: TableId, action: Action, items: &[Item<'_>]) -> Self {
-        let mut payloads = Payloads::default();
+        let words: usize = items.iter().map(|item| item.words() as usize).sum();
+        let mut payloads =
+            Payloads { bytes: Vec::with_capacity(64 + words * 8), ends: Vec::with_capacity(items.len()) };
         for item in items {
             let term = match action {
                 Action::Insert => item.term(),
@@ -257,8 +258,8 @@ impl Engine {
     }
 
     /// Puts a local caller's question to the leader. Returns whether the server is to be woken.
-    pub fn ask(&mut self, operation: Operation, payload: Vec<u8>, tag: Term<'_>) -> bool {
-        let tag = self.tags.keep(Tagged::Alias(tag));
+    pub fn ask(&mut self, operation: Operation, payload: Vec<u8>, tag: Tagged<'_>) -> bool {
+        let tag = self.tags.keep(tag);
         let Asked::Logged { flush } = self.replica.ask(operation, payload, tag);
         flush
     }
@@ -274,5 +275,5 @@ impl Engine {
 
 /// The wall clock. One that stands before 1970 counts as standing there.
 pub fn now() -> Time {
-    Time::from_nanos(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos()))
+    Time::after_1970(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }

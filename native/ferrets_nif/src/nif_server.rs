@@ -7,7 +7,8 @@ use ferrets_core::replica::{PeerStatus, Progress};
 use rustler::{Binary, Decoder, Encoder, Env, ResourceArc, Term};
 
 use crate::beam::call::{nif, Answer, BadArg};
-use crate::beam::term::{encode, list};
+use crate::beam::encode::encode;
+use crate::beam::term::list;
 use crate::effects::{binary, encode_each, Outcome};
 use crate::engine::{now, Effects, Engine};
 use crate::nif_table::store_status;

@@ -11,7 +11,8 @@ use ferrets_core::replica::Progress;
 use rustler::{Binary, Encoder, Env, Term};
 
 use crate::beam::call::{nif, Answer, BadArg};
-use crate::beam::term::{cell, element, encode, list, Elements};
+use crate::beam::encode::encode;
+use crate::beam::term::{cell, element, list, Elements};
 use crate::engine::{Action, Effects, Payloads, Waiter, Writes, Written};
 use crate::registry;
 use crate::slice::Slice;
@@ -258,10 +259,8 @@ fn ask<'a>(env: Env<'a>, [name, operation, record, tag]: [Term<'a>; 4]) -> Answe
         term if atoms::insert_serial() == term => Operation::InsertSerial,
         _ => return Err(BadArg),
     };
-    if !tag.is_ref() {
-        return Err(BadArg);
-    }
     let target = Target::find(env, name, Action::Insert, tag)?;
+    let tag = target.tag.ok_or(BadArg)?;
     let item = target.item(record)?;
     let mut payload = Vec::new();
     encode(item.term(), &mut payload);

@@ -359,11 +359,20 @@ impl Body {
 
     /// The position of a key in the order: `Ok` if it is there, else where it would go.
     pub fn search(&self, key: Term<'_>) -> Result<usize, usize> {
+        self.search_by::<true>(key)
+    }
+
+    /// Likewise, in a table of which most is in the processor's cache.
+    pub fn search_near(&self, key: Term<'_>) -> Result<usize, usize> {
+        self.search_by::<false>(key)
+    }
+
+    fn search_by<const ANTICIPATES: bool>(&self, key: Term<'_>) -> Result<usize, usize> {
         let keypos = self.owner().keypos();
         let (mut low, mut high) = (0, self.order.len());
         let mut steps = 0;
         while low < high {
-            if steps % ANTICIPATED == 0 && high - low > ANTICIPATED {
+            if ANTICIPATES && steps % ANTICIPATED == 0 && high - low > ANTICIPATED {
                 self.anticipate(low, high, ANTICIPATED);
             }
             steps += 1;

@@ -8,7 +8,7 @@
 //! shelves than who waits for the next, so that mostly all of a shelf is taken at once, and can be carried away as it is: the messages
 //! are then sent while the engine does something else.
 
-use rustler::{Env, LocalPid, Term};
+use rustler::{Encoder, Env, LocalPid, Term};
 
 use crate::beam::arena::{Arena, Stored};
 use crate::beam::message::send_stored;
@@ -79,8 +79,8 @@ impl Tags {
         }
         let shelf = &mut self.shelves[self.present];
         shelf.tags.push(Some(match tag {
-            Tagged::Alias(alias) => Kept::Alias(shelf.arena.adopt(alias)),
-            Tagged::Message(pid, message) => Kept::Message(pid, shelf.arena.adopt(message)),
+            Tagged::Alias(alias) => Kept::Alias(shelf.arena.hold(alias)),
+            Tagged::Message(pid, message) => Kept::Message(pid, shelf.arena.hold(message)),
         }));
         Tag { shelf: self.present, place: shelf.tags.len() - 1 }
     }
@@ -96,13 +96,21 @@ impl Tags {
         };
     }
 
-    /// Takes an alias that has been kept, once.
-    pub fn take<'a>(&mut self, env: Env<'a>, tag: Tag) -> Option<Term<'a>> {
+    /// Takes a tag that has been kept, once: an alias is returned. A message is written that has the answer in the place of whatever
+    /// stands beside the reference.
+    pub fn answer<'a>(&mut self, env: Env<'a>, tag: Tag, answer: Term<'a>, mail: &mut Mail) -> Option<Term<'a>> {
         let shelf = self.shelves.get_mut(tag.shelf)?;
-        let alias = match shelf.take(tag.place)? {
-            // SAFETY: `keep` has put it into this arena, which is cleared only after the last of its tags was taken.
-            Kept::Alias(alias) => Some(unsafe { shelf.arena.view(alias) }.in_env(env)),
-            Kept::Message(..) => None,
+        let kept = shelf.take(tag.place)?;
+        // SAFETY: `keep` has put it into this arena, which is cleared only after the last of its tags was taken.
+        let view = |stored| unsafe { shelf.arena.view(stored) };
+        let alias = match kept {
+            Kept::Alias(alias) => Some(view(alias).in_env(env)),
+            Kept::Message(pid, message) => {
+                if let Some(reference) = element(view(message), 1) {
+                    mail.write(pid, (reference.in_env(env), answer).encode(env));
+                }
+                None
+            }
         };
         shelf.clear_if_taken();
         alias
@@ -121,9 +129,7 @@ impl Tags {
                 match shelf.tags.get_mut(tag.place).and_then(Option::take) {
                     Some(Kept::Alias(alias)) => aliases.push(view(alias).in_env(env)),
                     Some(Kept::Message(pid, message)) if is_whole => letters.letters.push((pid, message)),
-                    Some(Kept::Message(pid, message)) => {
-                        letters.letters.push((pid, letters.arena.adopt(view(message))))
-                    }
+                    Some(Kept::Message(pid, message)) => letters.write(pid, view(message)),
                     None => continue,
                 }
                 shelf.taken += 1;
@@ -167,10 +173,14 @@ pub struct Mail {
 }
 
 impl Mail {
+    fn write(&mut self, pid: LocalPid, message: Term<'_>) {
+        self.letters.push((pid, self.arena.hold(message)));
+    }
+
     /// Sends them all.
     pub fn send(&self, env: Env<'_>) {
         for (pid, message) in &self.letters {
-            // SAFETY: `take_all` has put the message into this arena, or taken over the arena in which it was.
+            // SAFETY: `write` has put the message into this arena, or `take_all` has taken over the arena in which it was.
             send_stored(env, pid, unsafe { self.arena.view(*message) });
         }
     }

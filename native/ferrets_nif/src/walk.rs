@@ -10,8 +10,8 @@ use rustler::Term;
 
 use crate::beam::arena::Seen;
 use crate::beam::compare::{compare, is_identical};
+use crate::beam::encode::encode;
 use crate::beam::scratch::shorten;
-use crate::beam::term::encode;
 use crate::index::{anticipate, Gone, Which};
 use crate::order::{Aim, Range};
 use crate::page::{Body, PageNumber};

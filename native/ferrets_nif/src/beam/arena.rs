@@ -193,12 +193,17 @@ impl Arena {
                 self.chunks.keep(extent);
                 Stored::new(copy, extent)
             }
-            Err(NotBuilt::NotPlain) => Stored::new(self.adopt_any(term).as_c_arg(), 0),
+            Err(NotBuilt::NotPlain) => self.hold(term),
             Err(NotBuilt::NoRoom) => {
                 let copy = self.adopt_any(term);
                 Stored::new(copy.as_c_arg(), block::extent(copy))
             }
         }
+    }
+
+    /// Copies a term of which it is known that it is no block.
+    pub fn hold(&mut self, term: Term<'_>) -> Stored {
+        Stored::new(self.adopt_any(term).as_c_arg(), 0)
     }
 
     /// Copies a term into the environment.

@@ -16,7 +16,7 @@ use rustler::sys::{enif_make_tuple_from_array, ErlNifTerm};
 use rustler::{Encoder, Env, Term};
 
 use super::compare::is_identical;
-use super::layout::{binary, distrust, is_known, look, target, Content, BOXED, IMMEDIATE, LIST, MARKS, TAG};
+use super::layout::{binary, distrust, is_known, look, raw, target, Content, BOXED, IMMEDIATE, LIST, MARKS, TAG};
 use super::term::{cons, raw_word};
 
 const WORD: usize = size_of::<usize>();
@@ -300,11 +300,6 @@ pub unsafe fn copy<'a>(env: Env<'a>, term: Term<'_>, extent: u16) -> Term<'a> {
     shift(block, offset);
     // SAFETY: made in `env`.
     unsafe { Term::new(env, copy) }
-}
-
-fn raw(word: usize) -> ErlNifTerm {
-    // SAFETY: `ErlNifTerm` is a transparent wrapper of `usize`.
-    unsafe { std::mem::transmute::<usize, ErlNifTerm>(word) }
 }
 
 /// Looks at how this VM lays out terms. `adopt` is to have a term copied by the VM into an arena. Returns whether there will be blocks.

@@ -33,7 +33,7 @@ pub fn by_value(key: Term<'_>) -> u32 {
 /// Whether the term holds no float, and no fun, which may have captured one.
 fn is_plain(key: Term<'_>) -> bool {
     let is_atomic = |part: Term<'_>| is_immediate(part) || part.is_binary();
-    let is_flat = is_atomic(key) || Elements::of(key).is_some_and(|elements| elements.iter().all(is_atomic));
+    let is_flat = Elements::of(key).map_or_else(|| is_atomic(key), |elements| elements.iter().all(is_atomic));
     is_flat || has_no_float(key)
 }
 

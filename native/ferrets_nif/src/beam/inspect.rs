@@ -13,7 +13,7 @@ use rustler::sys::{
 };
 use rustler::{Env, Term};
 
-use super::term::encode;
+use super::encode::encode;
 
 const SMALL_INTEGER_EXT: u8 = 97;
 const INTEGER_EXT: u8 = 98;

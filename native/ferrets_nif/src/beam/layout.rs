@@ -45,6 +45,13 @@ pub unsafe fn target<'a>(pointer: usize, len: usize) -> &'a [usize] {
     unsafe { std::slice::from_raw_parts((pointer & !MARKS) as *const usize, len) }
 }
 
+/// A word as a term. Whether it may be looked at is said by whoever does.
+#[inline]
+pub fn raw(word: usize) -> ErlNifTerm {
+    // SAFETY: `ErlNifTerm` is a transparent wrapper of `usize`.
+    unsafe { std::mem::transmute::<usize, ErlNifTerm>(word) }
+}
+
 /// How a box goes on after its first word.
 pub enum Content {
     /// So many terms.

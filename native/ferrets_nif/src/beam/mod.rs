@@ -10,6 +10,7 @@ pub mod block;
 pub mod build;
 pub mod call;
 pub mod compare;
+pub mod encode;
 pub mod hash;
 pub mod inspect;
 pub mod layout;

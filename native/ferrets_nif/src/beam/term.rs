@@ -9,12 +9,12 @@ use std::slice;
 use rustler::sys::{
     enif_get_double, enif_get_int64, enif_get_list_cell, enif_get_local_pid, enif_get_tuple, enif_inspect_binary,
     enif_make_list_cell, enif_make_list_from_array, enif_map_iterator_create, enif_map_iterator_destroy,
-    enif_map_iterator_get_pair, enif_map_iterator_next, enif_release_binary, enif_term_to_binary,
-    ErlNifMapIteratorEntry, ErlNifTerm, ErlNifTermType,
+    enif_map_iterator_get_pair, enif_map_iterator_next, ErlNifMapIteratorEntry, ErlNifTerm, ErlNifTermType,
 };
 use rustler::{Encoder, Env, Term};
 
 use super::block;
+use super::encode::encode;
 use super::layout;
 use super::visit::{each_part, Part};
 
@@ -237,22 +237,6 @@ fn external_len(term: Term<'_>) -> u64 {
     let mut out = Vec::new();
     encode(term, &mut out);
     out.len() as u64
-}
-
-/// Appends the term in the external term format.
-pub fn encode(term: Term<'_>, out: &mut Vec<u8>) {
-    let mut binary = MaybeUninit::uninit();
-    // SAFETY: `term` is alive, and is only read; the VM initialises the binary if it answers other than 0.
-    if unsafe { enif_term_to_binary(term.get_env().as_c_arg(), term.as_c_arg(), binary.as_mut_ptr()) } == 0 {
-        // The VM documents no case but lack of memory.
-        return;
-    }
-    // SAFETY: initialised, as just checked.
-    let mut binary = unsafe { binary.assume_init() };
-    // SAFETY: data and size describe the binary, which we own until it is released below.
-    out.extend_from_slice(unsafe { slice::from_raw_parts(binary.data, binary.size) });
-    // SAFETY: made by `enif_term_to_binary`, released once.
-    unsafe { enif_release_binary(&mut binary) };
 }
 
 /// The word that stands for the term. Equal words are equal terms; for atoms and local pids the reverse holds too, and

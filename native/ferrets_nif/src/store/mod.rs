@@ -22,7 +22,7 @@ use rustler::Term;
 
 use crate::beam::arena::{Arena, Stored};
 use crate::beam::compare::is_identical;
-use crate::beam::term::encode;
+use crate::beam::encode::encode;
 use crate::epoch::{self, Limbo};
 use crate::index::{anticipate, Which};
 use crate::page::{Body, Contents, Meta, Move, PageNumber};

@@ -9,6 +9,9 @@ use crate::page::{Body, Meta, PageNumber, SLOTS_MAX, WORDS_MAX};
 
 use super::{Guard, Item, Writer, JOINED_MAX, SLOTS_MIN};
 
+/// So many pages are in the processor's cache: no more than about 8 MB.
+const NEAR_MAX: usize = 256;
+
 /// With so many entries a page is divided by the next one in between. Keys often come so evenly that all pages would fill up at
 /// the same time, and their divisions would hold up the writer: so each has a bound of its own.
 fn crowd(number: PageNumber) -> usize {
@@ -56,7 +59,9 @@ impl Writer {
         let seek = self.table.order.seek(self.id, Aim::Key(key), || true);
         let number = seek.unwrap_or(self.tail);
         let body = number.page().write();
-        let position = body.search(key).unwrap_or_else(|position| position);
+        let is_near = self.pages.len() <= NEAR_MAX;
+        let position = if is_near { body.search_near(key) } else { body.search(key) };
+        let position = position.unwrap_or_else(|position| position);
         self.is_ascending = number == self.tail && position == body.len();
         (number, body, position)
     }
