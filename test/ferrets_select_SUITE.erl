@@ -26,6 +26,7 @@ all() ->
         a_range_is_found_wherever_its_pages_begin,
         several_whole_keys_are_each_looked_up_once,
         zeros_are_told_apart_as_in_ets,
+        guards_look_at_binaries_wherever_records_are,
         numbers_are_calculated_and_compared_as_in_ets,
         functions_are_offered_as_in_ets,
         a_large_map_can_be_made,
@@ -48,6 +49,30 @@ end_per_suite(_Config) ->
 
 end_per_testcase(Case, _Config) ->
     whereis(Case) =:= undefined orelse ferrets:stop(Case).
+
+%% Of a whole key they look without a lock, else under their page's; at plain records in chunks, and at others in an environment.
+guards_look_at_binaries_wherever_records_are(_Config) ->
+    Bodies = [<<>>, <<1>>, <<0:512>>, <<0:520>>, <<0:8192>>, <<1:9>>, part(<<0:1, 7:9600, 0:7>>), "none", 1.5, {<<1, 2>>}],
+    [
+        begin
+            {ok, _} = ferrets:start(?TAB, #{type => Type}),
+            Ets = ets:new(oracle, [Type]),
+            Records = [{N, Body} || {N, Body} <- lists:zip(lists:seq(1, length(Plain)), Plain)],
+            ok = ferrets:insert_many(?TAB, Records),
+            ets:insert(Ets, Records),
+            [
+                begin
+                    Spec = [{{Key, '$1'}, [{'>=', {Size, '$1'}, 1}], [{{{Size, '$1'}, '$1'}}]}],
+                    ?assertEqual(lists:sort(ets:select(Ets, Spec)), lists:sort(ferrets:select(?TAB, Spec)))
+                end
+             || Key <- ['_' | lists:seq(1, length(Plain))], Size <- [byte_size, bit_size, size]
+            ],
+            ok = ferrets:stop(?TAB)
+        end
+     || Type <- ?TYPES, Plain <- [lists:sublist(Bodies, 3), Bodies]
+    ].
+
+part(<<_:1, Part:1200/binary, _/bits>>) -> Part.
 
 %% ---------------------------------------------------------------- properties
 

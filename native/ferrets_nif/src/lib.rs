@@ -36,6 +36,7 @@ mod walk;
 use rustler::{Env, Term};
 
 use beam::arena::learn_blocks;
+use beam::scratch::nowhere;
 use beam::term::has_expected_tags;
 
 /// The number of the interface between `ferrets_nif.erl` and this library. Raised by both sides together whenever a
@@ -46,6 +47,7 @@ const ABI: u32 = 6;
 /// upgrade callback: tables stay as they are.
 fn load(env: Env<'_>, abi: Term<'_>) -> bool {
     epoch::start();
+    nowhere();
     learn_blocks(env);
     abi.decode::<u32>().is_ok_and(|abi| abi == ABI) && has_expected_tags(env) && reaper::start()
 }

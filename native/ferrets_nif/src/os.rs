@@ -47,17 +47,9 @@ pub fn stay_in_background() {
 /// Asks for one large page of memory: readers come to what is there at random, and would otherwise have to wait for a
 /// translation of nearly every address.
 pub fn advise_large_pages(start: *mut c_void, len: usize) {
-    #[cfg(target_os = "linux")]
-    {
-        extern "C" {
-            fn madvise(start: *mut c_void, len: usize, advice: c_int) -> c_int;
-        }
-        const MADV_HUGEPAGE: c_int = 14;
-        // SAFETY: this advice does not change what is in memory, whoever's it is.
-        unsafe { madvise(start, len, MADV_HUGEPAGE) };
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (start, len);
+    const MADV_HUGEPAGE: c_int = 14;
+    // SAFETY: this advice does not change what is in memory, whoever's it is.
+    unsafe { advise(start, len, MADV_HUGEPAGE) };
 }
 
 /// Lets the system have memory back. It stays ours to use; what was in it is lost.
@@ -65,17 +57,26 @@ pub fn advise_large_pages(start: *mut c_void, len: usize) {
 /// # Safety
 /// Nobody uses it.
 pub unsafe fn give_back(start: *mut c_void, len: usize) {
+    const MADV_DONTNEED: c_int = 4;
+    // SAFETY: by contract.
+    unsafe { advise(start, len, MADV_DONTNEED) };
+}
+
+/// Does nothing on other systems than Linux.
+///
+/// # Safety
+/// Depends on the advice.
+unsafe fn advise(start: *mut c_void, len: usize, advice: c_int) {
     #[cfg(target_os = "linux")]
     {
         extern "C" {
             fn madvise(start: *mut c_void, len: usize, advice: c_int) -> c_int;
         }
-        const MADV_DONTNEED: c_int = 4;
         // SAFETY: by contract.
-        unsafe { madvise(start, len, MADV_DONTNEED) };
+        unsafe { madvise(start, len, advice) };
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = (start, len);
+    let _ = (start, len, advice);
 }
 
 #[cfg(target_os = "linux")]

@@ -16,6 +16,7 @@ use rustler::sys::{
 use rustler::{Env, Term};
 
 use super::block::{self, NotBuilt};
+use super::scratch::nowhere;
 use super::term::{cell, raw_word};
 use crate::chunk::{self, Chunks};
 use crate::os::prefetch;
@@ -148,7 +149,7 @@ pub fn learn_blocks(env: Env<'_>) -> bool {
     })
 }
 
-/// A process-independent environment, made when the first term goes in.
+/// See the module. The environment is made when the first term goes into it.
 #[derive(Debug)]
 pub struct Arena {
     /// Where blocks are.
@@ -251,9 +252,10 @@ impl Arena {
             touch(stored);
         }
         let (raw, extent) = stored.split();
-        // SAFETY: by contract the term lives in this environment. It stays as long as the borrow does, since clearing
+        let env = if self.env.is_null() { nowhere() } else { self.env };
+        // SAFETY: by contract the term lives in this arena. It stays as long as the borrow does, since clearing
         // and freeing take the arena mutably.
-        Seen { term: unsafe { Term::new(Env::new(self, self.env), raw) }, extent }
+        Seen { term: unsafe { Term::new(Env::new(self, env), raw) }, extent }
     }
 
     /// Decodes the external term format into the arena. `None` if `bytes` is not exactly one term.
@@ -338,9 +340,8 @@ pub unsafe fn see_anywhere<T>(_stays: &T, stored: Stored) -> Seen<'_> {
         touch(stored);
     }
     let (raw, extent) = stored.split();
-    // SAFETY: by contract. The environment is named for nothing but the lifetime: terms are only read, by functions that take no
-    // environment, or look at none.
-    Seen { term: unsafe { Term::new(Env::new(_stays, ptr::null_mut()), raw) }, extent }
+    // SAFETY: by contract. The environment is named for nothing but the lifetime: terms are only read.
+    Seen { term: unsafe { Term::new(Env::new(_stays, nowhere()), raw) }, extent }
 }
 
 impl Drop for Arena {

@@ -14,6 +14,7 @@ use rustler::sys::{
 use rustler::{Env, Term};
 
 use super::encode::encode;
+use super::scratch::aside;
 
 const SMALL_INTEGER_EXT: u8 = 97;
 const INTEGER_EXT: u8 = 98;
@@ -97,16 +98,21 @@ pub fn is_binary(term: Term<'_>) -> bool {
     unsafe { enif_is_binary(term.get_env().as_c_arg(), term.as_c_arg()) != 0 }
 }
 
-/// The number of bits of a bit string.
-pub fn bit_len(term: Term<'_>) -> Option<u64> {
-    if is_binary(term) {
+/// The number of bytes of a binary. Whoever shares the term's environment is not disturbed: to show a binary that does not begin with
+/// a whole byte of another, the VM takes memory in the environment that it is given.
+pub fn binary_len(term: Term<'_>) -> Option<usize> {
+    aside(|env| {
         let mut binary = MaybeUninit::uninit();
         // SAFETY: `term` is alive; the out-pointer is valid.
-        unsafe { enif_inspect_binary(term.get_env().as_c_arg(), term.as_c_arg(), binary.as_mut_ptr()) };
-        // SAFETY: initialised, since the term is a binary.
-        return Some(unsafe { binary.assume_init() }.size as u64 * 8);
-    }
-    broken_bytes(term).map(|(bits, _)| bits)
+        let is_shown = unsafe { enif_inspect_binary(env.as_c_arg(), term.as_c_arg(), binary.as_mut_ptr()) != 0 };
+        // SAFETY: initialised if it was shown.
+        is_shown.then(|| unsafe { binary.assume_init() }.size)
+    })
+}
+
+/// The number of bits of a bit string.
+pub fn bit_len(term: Term<'_>) -> Option<u64> {
+    binary_len(term).map(|len| len as u64 * 8).or_else(|| broken_bytes(term).map(|(bits, _)| bits))
 }
 
 /// The number of bits of a bit string that does not end with a whole byte, and its whole bytes.

@@ -3,8 +3,10 @@
 //! What a guard builds (a tuple to compare with, a number too large for a word) goes here and not to the caller's heap,
 //! which would grow with each record that does not match.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use rustler::sys::{enif_alloc_env, enif_clear_env, enif_free_env, ErlNifEnv};
 use rustler::{Env, Term};
@@ -50,6 +52,41 @@ impl Drop for Scratch {
             unsafe { enif_free_env(self.env.get()) }
         }
     }
+}
+
+thread_local! {
+    /// Never freed: threads of the VM do not end before it does.
+    static ASIDE: RefCell<ManuallyDrop<Scratch>> = const { RefCell::new(ManuallyDrop::new(Scratch::new())) };
+}
+
+/// Does something in an environment of this thread alone, whose terms are then thrown away.
+pub fn aside<R>(work: impl FnOnce(Env<'_>) -> R) -> R {
+    ASIDE.with_borrow_mut(|scratch| {
+        let result = work(scratch.env());
+        scratch.clear();
+        result
+    })
+}
+
+static NOWHERE: AtomicPtr<ErlNifEnv> = AtomicPtr::new(ptr::null_mut());
+
+/// An environment for terms that are in none, or in which it is not known. Nothing is ever made in it, but the VM may look at
+/// it. The same for all threads; made at the first call, which is that of loading.
+#[inline]
+pub fn nowhere() -> *mut ErlNifEnv {
+    let env = NOWHERE.load(Ordering::Relaxed);
+    if env.is_null() {
+        make_nowhere()
+    } else {
+        env
+    }
+}
+
+#[cold]
+fn make_nowhere() -> *mut ErlNifEnv {
+    // SAFETY: has no precondition. The VM ends itself rather than to return null.
+    NOWHERE.store(unsafe { enif_alloc_env() }, Ordering::Relaxed);
+    NOWHERE.load(Ordering::Relaxed)
 }
 
 /// The same term, known to live for a shorter time. So terms of several environments can be used side by side.

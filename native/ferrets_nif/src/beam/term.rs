@@ -7,14 +7,15 @@ use std::ops::ControlFlow;
 use std::slice;
 
 use rustler::sys::{
-    enif_get_double, enif_get_int64, enif_get_list_cell, enif_get_local_pid, enif_get_tuple, enif_inspect_binary,
-    enif_make_list_cell, enif_make_list_from_array, enif_map_iterator_create, enif_map_iterator_destroy,
-    enif_map_iterator_get_pair, enif_map_iterator_next, ErlNifMapIteratorEntry, ErlNifTerm, ErlNifTermType,
+    enif_get_double, enif_get_int64, enif_get_list_cell, enif_get_local_pid, enif_get_tuple, enif_make_list_cell,
+    enif_make_list_from_array, enif_map_iterator_create, enif_map_iterator_destroy, enif_map_iterator_get_pair,
+    enif_map_iterator_next, ErlNifMapIteratorEntry, ErlNifTerm, ErlNifTermType,
 };
 use rustler::{Encoder, Env, Term};
 
 use super::block;
 use super::encode::encode;
+use super::inspect::binary_len;
 use super::layout;
 use super::visit::{each_part, Part};
 
@@ -155,9 +156,6 @@ pub fn each_pair<'a>(map: Term<'a>, mut show: impl FnMut(Term<'a>, Term<'a>)) {
 
 /// The words that a copy of the term takes in an arena. Exact but for big integers, funs and references, which the NIF
 /// interface does not let us look into: these are estimated. A binary of over 64 bytes counts as its reference only.
-///
-/// # Safety of use
-/// Takes the environment of `term` for the time of the call: `term` must not be in an arena that others read.
 pub fn words(term: Term<'_>) -> u32 {
     u32::try_from(block::words(term, foreign_words)).unwrap_or(u32::MAX)
 }
@@ -220,17 +218,6 @@ fn integer_words(term: Term<'_>) -> u64 {
     } else {
         2
     }
-}
-
-fn binary_len(term: Term<'_>) -> Option<usize> {
-    let mut binary = MaybeUninit::uninit();
-    // SAFETY: `term` is alive; the out-pointer is valid. What the VM may allocate to show an unaligned binary, it frees
-    // with the environment.
-    if unsafe { enif_inspect_binary(term.get_env().as_c_arg(), term.as_c_arg(), binary.as_mut_ptr()) } == 0 {
-        return None;
-    }
-    // SAFETY: initialised, as just checked.
-    Some(unsafe { binary.assume_init() }.size)
 }
 
 fn external_len(term: Term<'_>) -> u64 {
