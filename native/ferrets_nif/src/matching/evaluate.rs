@@ -144,6 +144,12 @@ impl<'b> Frame<'_, 'b> {
     fn call(&self, function: Function, arguments: &[Value<'b>]) -> Option<Value<'b>> {
         match (function, arguments) {
             (Function::Is(kind), &[value]) => Some(Value::Boolean(self.is(kind, value))),
+            (Function::IsIntegerWithin, &[value, low, high]) => {
+                let are_bounds = self.is(Kind::Integer, low) && self.is(Kind::Integer, high);
+                let ascend = |a, b| self.compare(Relation::LessOrEqual, a, b);
+                let is_within = || self.is(Kind::Integer, value) && ascend(low, value) && ascend(value, high);
+                are_bounds.then(|| Value::Boolean(is_within()))
+            }
             (Function::Compare(relation), &[a, b]) => Some(Value::Boolean(self.compare(relation, a, b))),
             (Function::Unary(function), &[value]) => numbers::unary(function, value, self.heap),
             (Function::Binary(function), &[a, b]) => numbers::binary(function, a, b, self.heap),

@@ -1,6 +1,6 @@
 //! The functions of guards and bodies, by name and number of arguments.
 //!
-//! They are those of `ets` in the VM that this runs in: what release 26 brought is not offered in an older one.
+//! They are those of `ets` in the VM that this runs in: what release 26 or 29 brought is not offered in an older one.
 
 use crate::beam::inspect::otp_release;
 
@@ -9,6 +9,8 @@ use crate::beam::inspect::otp_release;
 pub enum Function {
     /// `is_atom/1` and the like.
     Is(Kind),
+    /// `is_integer/3`.
+    IsIntegerWithin,
     /// `is_function/2`.
     IsFunctionOf,
     /// `is_record/3`.
@@ -128,6 +130,7 @@ impl Function {
             0 => nullary(name),
             1 => unary(name),
             2 => binary(name),
+            3 if name == "is_integer" && otp_release() >= 29 => Some(Function::IsIntegerWithin),
             3 if name == "is_record" => Some(Function::IsRecord),
             3 if name == "binary_part" => Some(Function::BinaryPart),
             _ => None,
