@@ -35,7 +35,7 @@ rows() ->
         row(join_time, "time in which " ++ Join, ms, {speedup, 1, 2}, fun(Settings) -> join_time(idle, Settings) end),
         row(join_time_writers, "time in which " ++ Join ++ ", with 10 writers", ms, {speedup, 1, 2},
             fun(Settings) -> join_time(writing, Settings) end),
-        row(join_peak_counted, "peak memory over the final size as " ++ Join ++ ", as counted by the VM", factor,
+        row(join_peak_counted, "peak memory over the final size as " ++ Join ++ ", as counted by the VM (not the chunks of Ferrets' records)", factor,
             {value, 1.15, 1.05}, fun(Settings) -> join_peak(counted, Settings) end),
         row(join_peak_resident, "peak memory over the final size as " ++ Join ++ ", resident", factor,
             {value, 1.15, 1.05}, fun(Settings) -> join_peak(resident, Settings) end),
