@@ -2,8 +2,8 @@
 //!
 //! The leader is the oldest of the servers that are linked with one another, so that a newcomer rarely takes over. A
 //! server gathers the questions of its callers and sends them to its leader, many to a message, as a batch of writes
-//! is sent: two messages at a time at most, the second if it has half as many questions as the first. The leader answers when its writes have landed: so whoever is told
-//! that a record was inserted has merged it, too.
+//! is sent: two messages at a time at most, the second if it has half as many questions as the first. The leader answers when its writes
+//! have landed: so whoever is told that a record was inserted has merged it, too.
 //!
 //! A server that is asked and is not the leader says so, and its caller tries again; likewise if the two are not linked with
 //! the same servers, for then somebody that only one of them is linked with may take itself for the leader. The leader
@@ -17,6 +17,7 @@ use crate::clock::Time;
 use crate::digest::scramble;
 use crate::effect::{Answer, Effect, Peer};
 use crate::link::LinkState;
+use crate::log::may_take_off;
 use crate::replica::{Progress, Replica};
 use crate::rules;
 use crate::store::{Kind, Malformed, Stamp, Store};
@@ -73,9 +74,6 @@ struct Sent<W> {
     waiters: VecDeque<W>,
 }
 
-/// So many messages of questions are under way at most.
-const SENT_MAX: usize = 2;
-
 /// The own callers' questions, and those that this server has to answer.
 #[derive(Debug)]
 pub(crate) struct Leadership<W> {
@@ -108,15 +106,10 @@ impl<W> Default for Leadership<W> {
 }
 
 impl<W> Leadership<W> {
-    /// Whether what is pending may be sent. What does not follow now does when the one before is answered.
+    /// Whether what is pending may be sent: as of batches.
     fn may_send(&self, follower_min: u64) -> bool {
-        match self.in_flight.back() {
-            None => true,
-            Some(last) => {
-                let least = (last.waiters.len() / 2).max(follower_min as usize);
-                self.in_flight.len() < SENT_MAX && self.pending.len() >= least
-            }
-        }
+        let ahead = self.in_flight.back().map(|sent| sent.waiters.len() as u64);
+        may_take_off(self.in_flight.len(), ahead, self.pending.len() as u64, follower_min)
     }
 }
 
@@ -148,7 +141,7 @@ impl<W> Replica<W> {
     pub(crate) fn flush_questions(&mut self, effects: &mut Vec<Effect<W>>) {
         self.leadership.flush_requested = false;
         let may_send = self.leadership.may_send(self.config.limits.follower_min);
-        if self.leadership.paused || !may_send || self.leadership.pending.is_empty() {
+        if self.leadership.paused || !may_send {
             return;
         }
         let leader = self.leader().and_then(|peer| Some((peer, self.links.get(&peer)?.up()?.theirs)));

@@ -19,6 +19,16 @@ const WRITERS_MAX: usize = 1024;
 /// So many batches are in flight at most.
 const IN_FLIGHT_MAX: usize = 2;
 
+/// Whether what is waiting may take off while so much is in flight, the last of it with so many entries `ahead`. What may not does so
+/// when something has landed.
+pub(crate) fn may_take_off(in_flight: usize, ahead: Option<u64>, waiting: u64, follower_min: u64) -> bool {
+    waiting > 0
+        && match ahead {
+            None => true,
+            Some(ahead) => in_flight < IN_FLIGHT_MAX && waiting >= follower_min.max(ahead / 2),
+        }
+}
+
 /// A closed batch: the body of a [`wire::Head::Batch`] and the callers who wait for it.
 #[derive(Debug)]
 pub struct Batch<W> {
@@ -123,11 +133,8 @@ impl<W> Log<W> {
     /// Whether a batch may take off.
     fn is_due(&self) -> bool {
         let waiting = self.open.entries + self.closed.iter().map(|batch| batch.entries).sum::<u64>();
-        match self.in_flight.back() {
-            None => waiting > 0,
-            Some(_) if self.in_flight.len() >= IN_FLIGHT_MAX => false,
-            Some(ahead) => waiting >= self.follower_min.max(ahead.entries / 2),
-        }
+        let ahead = self.in_flight.back().map(|batch| batch.entries);
+        may_take_off(self.in_flight.len(), ahead, waiting, self.follower_min)
     }
 
     /// The oldest of the waiting batches takes off, if it may.
