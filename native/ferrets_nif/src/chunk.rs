@@ -50,10 +50,18 @@ struct Depot {
     spare: Vec<usize>,
     free: usize,
     used: usize,
+    /// The reaper has been asked to trim.
+    trims: bool,
 }
 
-static DEPOT: Mutex<Depot> =
-    Mutex::new(Depot { roomy: BTreeSet::new(), empty: BTreeSet::new(), spare: Vec::new(), free: 0, used: 0 });
+static DEPOT: Mutex<Depot> = Mutex::new(Depot {
+    roomy: BTreeSet::new(),
+    empty: BTreeSet::new(),
+    spare: Vec::new(),
+    free: 0,
+    used: 0,
+    trims: false,
+});
 
 impl Depot {
     /// # Safety
@@ -131,11 +139,11 @@ pub fn refill() {
 fn trim() {
     loop {
         let mut depot = DEPOT.lock();
-        if !depot.has_too_many() {
-            return;
-        }
         // The last, as the first is taken from first.
-        let Some(address) = depot.empty.pop_last() else { return };
+        let Some(address) = depot.has_too_many().then(|| depot.empty.pop_last()).flatten() else {
+            depot.trims = false;
+            return;
+        };
         depot.free -= REGION_CHUNKS;
         drop(depot);
         // SAFETY: none of its chunks is in use, and the depot knows it no more.
@@ -228,7 +236,8 @@ impl Chunks {
                 }
             }
         }
-        if depot.has_too_many() {
+        if depot.has_too_many() && !depot.trims {
+            depot.trims = true;
             drop(depot);
             reaper::run(trim);
         }

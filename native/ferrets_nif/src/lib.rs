@@ -35,9 +35,9 @@ mod walk;
 
 use rustler::{Env, Term};
 
-use beam::arena::learn_blocks;
+use beam::block::learn;
+use beam::layout::has_expected_tags;
 use beam::scratch::nowhere;
-use beam::term::has_expected_tags;
 
 /// The number of the interface between `ferrets_nif.erl` and this library. Raised by both sides together whenever a
 /// call's name, arity, arguments or meaning change.
@@ -46,10 +46,13 @@ const ABI: u32 = 6;
 /// Refuses to load for another ABI, and into a VM whose terms it would take for others. The VM refuses by itself to load the library a second time, since it has no
 /// upgrade callback: tables stay as they are.
 fn load(env: Env<'_>, abi: Term<'_>) -> bool {
+    if !abi.decode::<u32>().is_ok_and(|abi| abi == ABI) || !has_expected_tags(env) {
+        return false;
+    }
     epoch::start();
     nowhere();
-    learn_blocks(env);
-    abi.decode::<u32>().is_ok_and(|abi| abi == ABI) && has_expected_tags(env) && reaper::start()
+    learn(env);
+    reaper::start()
 }
 
 rustler::init!("ferrets_nif", load = load);

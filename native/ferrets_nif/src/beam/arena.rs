@@ -16,8 +16,10 @@ use rustler::sys::{
 use rustler::{Env, Term};
 
 use super::block::{self, NotBuilt};
+use super::external::{LIST_EXT, NIL_EXT, VERSION};
+use super::layout::{raw, raw_word, IMMEDIATE, TAG};
 use super::scratch::nowhere;
-use super::term::{cell, raw_word};
+use super::term::cell;
 use crate::chunk::{self, Chunks};
 use crate::os::prefetch;
 
@@ -47,7 +49,7 @@ impl Stored {
     /// If its address has more bits than any in use.
     fn new(term: ErlNifTerm, extent: u16) -> Self {
         let word = raw_word(term) as u64;
-        if word & 3 == 3 {
+        if word as usize & TAG == IMMEDIATE {
             return Stored(word);
         }
         assert!(word >> ADDRESS_BITS == 0, "an address of more than {ADDRESS_BITS} bits");
@@ -56,14 +58,11 @@ impl Stored {
 
     #[inline]
     fn split(self) -> (ErlNifTerm, u16) {
-        let (word, extent) = if self.0 & 3 == 3 {
-            (self.0, 0)
-        } else {
-            (self.0 & ((1 << ADDRESS_BITS) - 1), (self.0 >> ADDRESS_BITS) as u16)
-        };
-        // SAFETY: `ErlNifTerm` is a transparent wrapper of `usize`, which has 64 bits where this library loads. Whether it may be looked
-        // at is said by whoever does, in `Arena::view`.
-        (unsafe { std::mem::transmute::<usize, ErlNifTerm>(word as usize) }, extent)
+        if self.0 as usize & TAG == IMMEDIATE {
+            return (raw(self.0 as usize), 0);
+        }
+        let address = self.0 & ((1 << ADDRESS_BITS) - 1);
+        (raw(address as usize), (self.0 >> ADDRESS_BITS) as u16)
     }
 
     fn prefetch_lines(self, lines: Range<usize>) {
@@ -137,16 +136,6 @@ impl<'a> Seen<'a> {
             extent => unsafe { block::copy(env, self.term, extent) },
         }
     }
-}
-
-/// Looks at how this VM lays out terms. Returns whether there will be blocks.
-pub fn learn_blocks(env: Env<'_>) -> bool {
-    let arena = &mut Arena::new();
-    block::learn(env, |sample| {
-        let stored = arena.adopt(sample);
-        // SAFETY: the term has just been put into this arena.
-        unsafe { arena.view(stored) }
-    })
 }
 
 /// See the module. The environment is made when the first term goes into it.
@@ -279,15 +268,12 @@ impl Arena {
         all: impl ExactSizeIterator<Item = &'p [u8]>,
         out: &mut Vec<Stored>,
     ) -> Option<()> {
-        const VERSION: u8 = 131;
-        const LIST: u8 = 108;
-        const NIL: u8 = 106;
-        let mut external = vec![VERSION, LIST];
+        let mut external = vec![VERSION, LIST_EXT];
         external.extend(u32::try_from(all.len()).ok()?.to_be_bytes());
         for bytes in all {
             external.extend(bytes.strip_prefix(&[VERSION])?);
         }
-        external.push(NIL);
+        external.push(NIL_EXT);
         let mut rest = self.decode(&external)?;
         // SAFETY: the term has just been put into this arena.
         while let Some((head, tail)) = cell(unsafe { self.view(rest) }) {
@@ -318,13 +304,10 @@ impl Arena {
 /// As for [`Arena::view`].
 #[cfg(memcheck)]
 unsafe fn touch(stored: Stored) {
-    const TAG: usize = 3;
-    const LIST: usize = 1;
-    const BOXED: usize = 2;
-    let raw = raw_word(stored.split().0);
-    if matches!(raw & TAG, LIST | BOXED) {
+    let word = raw_word(stored.split().0);
+    if word & TAG != IMMEDIATE {
         // SAFETY: without its tag, such a word is the address of the term's first word.
-        unsafe { ((raw & !TAG) as *const usize).read_volatile() };
+        unsafe { ((word & !TAG) as *const usize).read_volatile() };
     }
 }
 

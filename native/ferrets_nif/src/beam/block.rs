@@ -5,8 +5,8 @@
 //! is in a word, then it can be copied word by word, with pointers shifted: `ets` does so with its records.
 //!
 //! This rests on the [lay-out](super::layout) of these kinds. When the library is loaded, a term of all of them is copied and compared ([`learn`]);
-//! should it not be the same, nothing is a block. And a term is taken for a block only after all its pointers have been
-//! followed and found to stay inside it ([`extent`]). What is not a block is copied by the VM.
+//! should it not be the same, nothing is a block. Most blocks are [built](build) here; a term that the VM has copied is taken for a block only after all its
+//! pointers have been followed and found to stay inside it ([`extent`]). What is not a block is copied by the VM.
 //!
 //! Room on a heap is made by the VM as well: as that of a tuple of so many elements, whose words are then those of the block.
 
@@ -16,8 +16,10 @@ use rustler::sys::{enif_make_tuple_from_array, ErlNifTerm};
 use rustler::{Encoder, Env, Term};
 
 use super::compare::is_identical;
-use super::layout::{binary, distrust, is_known, look, raw, target, Content, BOXED, IMMEDIATE, LIST, MARKS, TAG};
-use super::term::{cons, raw_word};
+use super::layout::{
+    binary, distrust, is_known, look, pointee, raw, raw_word, target, Content, BOXED, IMMEDIATE, LIST, MARKS, TAG,
+};
+use super::term::cons;
 
 const WORD: usize = size_of::<usize>();
 
@@ -76,55 +78,31 @@ impl<F: FnMut(usize) -> Option<usize>> Walk<F> {
         Some(self.near[self.len])
     }
 
-    /// Counts a word's target, if it is a pointer; later, if there are pointers in it. `None` if `unknown` gives up.
-    ///
     /// # Safety
-    /// The word is a term that stays where it is.
-    #[inline]
-    unsafe fn enter(&mut self, word: usize) -> Option<()> {
-        match word & TAG {
-            IMMEDIATE => return Some(()),
-            LIST => self.push(word),
-            _ => {
-                // SAFETY: a term that is neither in its word nor a list is a box, which has a first word.
-                let header = unsafe { target(word, 1) }[0];
-                match Content::of(header) {
-                    Content::Opaque(len) => self.count(word, 1 + len),
-                    Content::Terms(0) | Content::Unknown => self.measured.words += (self.unknown)(word)?,
-                    Content::Terms(_) | Content::SmallMap => self.push(word),
-                }
-            }
-        }
-        Some(())
-    }
-
-    /// # Safety
-    /// The root is a term that stays where it is.
+    /// The root is a term that stays where it is, and terms are laid out as expected.
     unsafe fn run(mut self, root: usize, words_max: usize) -> Option<Measured> {
-        // SAFETY: by contract.
-        unsafe { self.enter(root)? };
+        if root & TAG != IMMEDIATE {
+            self.push(root);
+        }
         while let Some(pointer) = self.pop() {
-            // SAFETY: what is pushed is a list cell, of two words, or a box whose first words tell how many terms it has.
-            let (head, terms) = unsafe {
-                match pointer & TAG {
-                    LIST => (0, target(pointer, 2)),
-                    _ => match Content::of(target(pointer, 1)[0]) {
-                        Content::Terms(arity) => (1, &target(pointer, 1 + arity)[1..]),
-                        _ => (2, &target(pointer, 3 + target(pointer, 2)[1])[2..]),
-                    },
+            // SAFETY: parts of a term are terms, and stay as long as it does.
+            match unsafe { pointee(pointer) } {
+                Some((words, head)) => {
+                    self.count(pointer, words.len());
+                    // The last goes first, and is looked into last: so a long list does not fill the stack.
+                    words[head..]
+                        .iter()
+                        .rev()
+                        .filter(|word| **word & TAG != IMMEDIATE)
+                        .for_each(|word| self.push(*word));
                 }
-            };
-            self.count(pointer, head + terms.len());
+                None => self.measured.words += (self.unknown)(pointer)?,
+            }
             if self.measured.words > words_max {
                 return None;
             }
-            // The last goes first, and is looked into last: so a long list does not fill the stack.
-            for &term in terms.iter().rev() {
-                // SAFETY: parts of a term are terms, and stay as long as it does.
-                unsafe { self.enter(term)? };
-            }
         }
-        Some(self.measured).filter(|measured| measured.words <= words_max)
+        Some(self.measured)
     }
 }
 
@@ -216,18 +194,7 @@ impl Site<'_> {
     #[inline]
     unsafe fn append(&mut self, pointer: usize) -> Result<usize, NotBuilt> {
         // SAFETY: by contract.
-        let words = unsafe {
-            let len = if pointer & TAG == LIST {
-                2
-            } else {
-                match Content::of(target(pointer, 1)[0]) {
-                    Content::Terms(0) | Content::Unknown => return Err(NotBuilt::NotPlain),
-                    Content::Terms(len) | Content::Opaque(len) => 1 + len,
-                    Content::SmallMap => 3 + target(pointer, 2)[1],
-                }
-            };
-            target(pointer, len)
-        };
+        let (words, _) = unsafe { pointee(pointer) }.ok_or(NotBuilt::NotPlain)?;
         let place = self.room.get_mut(self.len..self.len + words.len()).ok_or(NotBuilt::NoRoom)?;
         place.iter_mut().zip(words).for_each(|(place, word)| *place = MaybeUninit::new(*word));
         self.len += words.len();
@@ -302,19 +269,20 @@ pub unsafe fn copy<'a>(env: Env<'a>, term: Term<'_>, extent: u16) -> Term<'a> {
     unsafe { Term::new(env, copy) }
 }
 
-/// Looks at how this VM lays out terms. `adopt` is to have a term copied by the VM into an arena. Returns whether there will be blocks.
-pub fn learn<'a, 'b>(env: Env<'a>, adopt: impl FnOnce(Term<'a>) -> Term<'b>) -> bool {
-    let is_as_expected = look(env) && sample(env).is_some_and(|sample| is_copied(env, sample, adopt(sample)));
-    if !is_as_expected {
+/// Looks at how this VM lays out terms, in an environment for that. Whether there will be blocks, [`is_known`] tells.
+pub fn learn(env: Env<'_>) {
+    if look(env) && !sample(env).is_some_and(|sample| is_copied(env, sample)) {
         distrust();
     }
-    is_as_expected
 }
 
-fn is_copied(env: Env<'_>, sample: Term<'_>, adopted: Term<'_>) -> bool {
-    let extent = extent(adopted);
-    // SAFETY: just measured.
-    extent > 0 && is_identical(unsafe { copy(env, adopted, extent) }, sample)
+fn is_copied(env: Env<'_>, sample: Term<'_>) -> bool {
+    let mut room = [const { MaybeUninit::uninit() }; 255];
+    build(sample, &mut room).is_ok_and(|(block, extent)| {
+        // SAFETY: the block stays in the room while it is copied, and has just been built of so many words.
+        let copy = unsafe { copy(env, Term::new(env, block), extent) };
+        is_identical(copy, sample)
+    })
 }
 
 /// A tuple of all that a block may be made of.

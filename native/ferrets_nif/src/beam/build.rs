@@ -6,11 +6,8 @@ use rustler::sys::{
 };
 use rustler::{Env, Term};
 
-use super::inspect::{bit_len, broken_bytes, is_binary};
-
-const VERSION: u8 = 131;
-const SMALL_BIG_EXT: u8 = 110;
-const LARGE_BIG_EXT: u8 = 111;
+use super::external::{LARGE_BIG_EXT, SMALL_BIG_EXT, VERSION};
+use super::inspect::{binary_len, broken_bytes};
 
 /// So many elements of a tuple need no allocation.
 const NEAR: usize = 12;
@@ -70,8 +67,8 @@ pub fn big_integer<'a>(env: Env<'a>, is_negative: bool, magnitude: &[u8]) -> Opt
 /// A part of a bit string. `None` if it has no such bytes, or is none.
 pub fn binary_part<'a>(env: Env<'a>, whole: Term<'_>, start: usize, len: usize) -> Option<Term<'a>> {
     let end = start.checked_add(len)?;
-    if is_binary(whole) {
-        if bit_len(whole)? / 8 < end as u64 {
+    if let Some(bytes) = binary_len(whole) {
+        if bytes < end {
             return None;
         }
         let whole = whole.in_env(env);

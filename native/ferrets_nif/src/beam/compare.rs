@@ -6,8 +6,8 @@ use std::cmp::Ordering;
 use rustler::sys::{enif_compare, enif_is_identical, ErlNifTerm};
 use rustler::Term;
 
-use super::layout::{small, IMMEDIATE, TAG};
-use super::term::{raw_word, Elements};
+use super::layout::{raw_word, small, IMMEDIATE, TAG};
+use super::term::Elements;
 
 /// Compares as `==` and `<` do, under which 1 and 1.0 are equal.
 #[inline]

@@ -10,20 +10,12 @@ use std::slice;
 use rustler::sys::{enif_inspect_binary, enif_release_binary, enif_term_to_binary};
 use rustler::{Env, Term};
 
-use super::layout::{is_known, raw, small, target, Content, IMMEDIATE, LIST, TAG};
-use super::term::{float, raw_word};
-
-const VERSION: u8 = 131;
-const NEW_FLOAT: u8 = 70;
-const SMALL_INTEGER: u8 = 97;
-const INTEGER: u8 = 98;
-const SMALL_TUPLE: u8 = 104;
-const LARGE_TUPLE: u8 = 105;
-const STRING: u8 = 107;
-const LIST_OF: u8 = 108;
-const BINARY: u8 = 109;
-const SMALL_BIG: u8 = 110;
-const MAP: u8 = 116;
+use super::external::{
+    BINARY_EXT, INTEGER_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NEW_FLOAT_EXT, SMALL_BIG_EXT, SMALL_INTEGER_EXT,
+    SMALL_TUPLE_EXT, STRING_EXT, VERSION,
+};
+use super::layout::{is_known, raw, raw_word, small, target, Content, IMMEDIATE, LIST, TAG};
+use super::term::float;
 
 /// So many pending terms are room enough to be kept.
 const PENDING_KEPT: usize = 1024;
@@ -58,7 +50,7 @@ impl Memory {
 /// Appends the term in the external term format.
 pub fn encode(term: Term<'_>, out: &mut Vec<u8>) {
     if !is_known() {
-        return encode_whole(term, out);
+        return encode_by_vm(term, 0, out);
     }
     out.push(VERSION);
     MEMORY.with_borrow_mut(|memory| {
@@ -68,29 +60,26 @@ pub fn encode(term: Term<'_>, out: &mut Vec<u8>) {
     });
 }
 
-/// The VM's encoding of a term.
-fn with_encoded<R>(term: Term<'_>, show: impl FnOnce(&[u8]) -> R) -> Option<R> {
+/// Appends the VM's encoding of a term, but for so many bytes at its beginning.
+fn encode_by_vm(term: Term<'_>, skipped: usize, out: &mut Vec<u8>) {
     let mut binary = MaybeUninit::uninit();
     // SAFETY: `term` is alive, and is only read; the VM initialises the binary if it answers other than 0.
     if unsafe { enif_term_to_binary(term.get_env().as_c_arg(), term.as_c_arg(), binary.as_mut_ptr()) } == 0 {
         // The VM documents no case but lack of memory.
-        return None;
+        return;
     }
     // SAFETY: initialised, as just checked.
     let mut binary = unsafe { binary.assume_init() };
     // SAFETY: data and size describe the binary, which we own until it is released below.
-    let shown = show(unsafe { slice::from_raw_parts(binary.data, binary.size) });
+    let bytes = unsafe { slice::from_raw_parts(binary.data, binary.size) };
+    out.extend_from_slice(bytes.get(skipped..).unwrap_or_default());
     // SAFETY: made by `enif_term_to_binary`, released once.
     unsafe { enif_release_binary(&mut binary) };
-    Some(shown)
 }
 
-fn encode_whole(term: Term<'_>, out: &mut Vec<u8>) {
-    with_encoded(term, |encoded| out.extend_from_slice(encoded));
-}
-
+/// What stands in another term does without the version.
 fn encode_part(term: Term<'_>, out: &mut Vec<u8>) {
-    with_encoded(term, |encoded| out.extend_from_slice(encoded.get(1..).unwrap_or_default()));
+    encode_by_vm(term, 1, out);
 }
 
 struct Encoder<'a, 'e> {
@@ -133,17 +122,16 @@ impl<'a> Encoder<'a, '_> {
                 match Content::of(unsafe { target(word, 1) }[0]) {
                     Content::Terms(arity) => {
                         match u8::try_from(arity) {
-                            Ok(arity) => self.out.extend([SMALL_TUPLE, arity]),
-                            Err(_) => self.head(LARGE_TUPLE, arity),
+                            Ok(arity) => self.out.extend([SMALL_TUPLE_EXT, arity]),
+                            Err(_) => self.head(LARGE_TUPLE_EXT, arity),
                         }
                         // SAFETY: so many terms are behind the first word.
                         let elements = unsafe { &target(word, 1 + arity)[1..] };
-                        match elements {
-                            // Most elements are in their words. What is pending is written in reverse.
-                            _ if elements.iter().all(|element| element & TAG == IMMEDIATE) => {
-                                elements.iter().for_each(|element| self.immediate(*element));
-                            }
-                            _ => self.memory.pending.extend(elements.iter().rev()),
+                        if elements.iter().all(|element| element & TAG == IMMEDIATE) {
+                            elements.iter().for_each(|element| self.immediate(*element));
+                        } else {
+                            // What is pending is written in reverse.
+                            self.memory.pending.extend(elements.iter().rev());
                         }
                     }
                     Content::SmallMap => {
@@ -153,7 +141,7 @@ impl<'a> Encoder<'a, '_> {
                             let map = target(word, 3 + pairs);
                             (&target(map[2], 1 + pairs)[1..], &map[3..])
                         };
-                        self.head(MAP, keys.len());
+                        self.head(MAP_EXT, keys.len());
                         self.memory
                             .pending
                             .extend(keys.iter().zip(values).rev().flat_map(|(key, value)| [*value, *key]));
@@ -190,14 +178,14 @@ impl<'a> Encoder<'a, '_> {
 
     fn integer(&mut self, value: i64) {
         if let Ok(value) = u8::try_from(value) {
-            self.out.extend([SMALL_INTEGER, value]);
+            self.out.extend([SMALL_INTEGER_EXT, value]);
         } else if let Ok(value) = i32::try_from(value) {
-            self.out.push(INTEGER);
+            self.out.push(INTEGER_EXT);
             self.out.extend(value.to_be_bytes());
         } else {
             let magnitude = value.unsigned_abs().to_le_bytes();
             let len = 8 - value.unsigned_abs().leading_zeros() as usize / 8;
-            self.out.extend([SMALL_BIG, len as u8, u8::from(value < 0)]);
+            self.out.extend([SMALL_BIG_EXT, len as u8, u8::from(value < 0)]);
             self.out.extend_from_slice(&magnitude[..len]);
         }
     }
@@ -205,7 +193,7 @@ impl<'a> Encoder<'a, '_> {
     /// A float, a big integer or a small binary.
     fn leaf(&mut self, term: Term<'_>) {
         if let Some(value) = float(term) {
-            self.out.push(NEW_FLOAT);
+            self.out.push(NEW_FLOAT_EXT);
             return self.out.extend(value.to_be_bytes());
         }
         let mut binary = MaybeUninit::uninit();
@@ -215,7 +203,7 @@ impl<'a> Encoder<'a, '_> {
         }
         // SAFETY: initialised, as just checked.
         let binary = unsafe { binary.assume_init() };
-        self.head(BINARY, binary.size);
+        self.head(BINARY_EXT, binary.size);
         // SAFETY: data and size describe the binary's bytes, which stay as long as it does.
         self.out.extend_from_slice(unsafe { slice::from_raw_parts(binary.data, binary.size) });
     }
@@ -223,29 +211,23 @@ impl<'a> Encoder<'a, '_> {
     /// # Safety
     /// The word is a list cell's.
     unsafe fn list(&mut self, first: usize) {
-        // SAFETY: a cell has two words, of which the second is a term.
-        let cell = |word| unsafe { target(word, 2) };
-        let (mut len, mut are_bytes, mut rest) = (0, true, first);
+        let (mut heads, mut rest) = (Vec::new(), first);
         while rest & TAG == LIST {
-            len += 1;
-            are_bytes &= small(cell(rest)[0]).is_some_and(|value| u8::try_from(value).is_ok());
-            rest = cell(rest)[1];
+            // SAFETY: a cell has two words, of which the second is a term.
+            let cell = unsafe { target(rest, 2) };
+            heads.push(cell[0]);
+            rest = cell[1];
         }
+        let bytes = heads.iter().map_while(|head| small(*head).and_then(|value| u8::try_from(value).ok()));
         let is_proper = rest & TAG == IMMEDIATE && self.term(rest).is_empty_list();
-        let mut heads = Vec::new();
-        let mut at = first;
-        while at & TAG == LIST {
-            heads.push(cell(at)[0]);
-            at = cell(at)[1];
-        }
-        match u16::try_from(len) {
-            Ok(short) if is_proper && are_bytes => {
-                self.out.push(STRING);
-                self.out.extend(short.to_be_bytes());
-                self.out.extend(heads.iter().map(|word| small(*word).unwrap_or(0) as u8));
+        match u16::try_from(heads.len()) {
+            Ok(len) if is_proper && bytes.clone().count() == heads.len() => {
+                self.out.push(STRING_EXT);
+                self.out.extend(len.to_be_bytes());
+                self.out.extend(bytes);
             }
             _ => {
-                self.head(LIST_OF, len);
+                self.head(LIST_EXT, heads.len());
                 self.memory.pending.push(rest);
                 self.memory.pending.extend(heads.iter().rev());
             }

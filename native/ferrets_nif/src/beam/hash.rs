@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use rustler::sys::{enif_make_map_put, enif_make_new_map, enif_make_tuple_from_array, ErlNifTerm, ErlNifTermType};
 use rustler::{Encoder, Env, Term};
 
+use super::build::big_integer;
 use super::term::{cell, cons, each_pair, float, is_immediate, nil, Elements};
 use super::visit::{each_part, Part};
 
@@ -169,14 +170,12 @@ fn number<'a>(env: Env<'a>, value: f64, float: Term<'a>) -> Term<'a> {
     } else if value.abs() <= EXACT {
         (value as i64).encode(env)
     } else {
-        big_integer(env, value).unwrap_or(float)
+        integer_of(env, value).unwrap_or(float)
     }
 }
 
-/// The integer of a float beyond 2^53, by way of the external term format.
-fn big_integer(env: Env<'_>, value: f64) -> Option<Term<'_>> {
-    const VERSION: u8 = 131;
-    const SMALL_BIG_EXT: u8 = 110;
+/// The integer of a float beyond 2^53.
+fn integer_of(env: Env<'_>, value: f64) -> Option<Term<'_>> {
     let bits = value.to_bits();
     let exponent = ((bits >> 52) & 0x7FF) as usize - 1075;
     let mantissa = u128::from((bits & ((1 << 52) - 1)) | (1 << 52)) << (exponent % 8);
@@ -185,7 +184,5 @@ fn big_integer(env: Env<'_>, value: f64) -> Option<Term<'_>> {
     while digits.last() == Some(&0) {
         digits.pop();
     }
-    let mut external = vec![VERSION, SMALL_BIG_EXT, u8::try_from(digits.len()).ok()?, u8::from(value < 0.0)];
-    external.extend(digits);
-    env.binary_to_term(&external).map(|(term, _)| term)
+    big_integer(env, value < 0.0, &digits)
 }

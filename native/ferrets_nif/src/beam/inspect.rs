@@ -14,23 +14,11 @@ use rustler::sys::{
 use rustler::{Env, Term};
 
 use super::encode::encode;
+use super::external::{
+    ATOM_EXT, ATOM_UTF8_EXT, BIT_BINARY_EXT, EXPORT_EXT, INTEGER_EXT, LARGE_BIG_EXT, NEWER_REFERENCE_EXT, NEW_FUN_EXT,
+    NEW_PID_EXT, NEW_PORT_EXT, SMALL_ATOM_EXT, SMALL_ATOM_UTF8_EXT, SMALL_BIG_EXT, SMALL_INTEGER_EXT, V4_PORT_EXT,
+};
 use super::scratch::aside;
-
-const SMALL_INTEGER_EXT: u8 = 97;
-const INTEGER_EXT: u8 = 98;
-const ATOM_EXT: u8 = 100;
-const SMALL_BIG_EXT: u8 = 110;
-const LARGE_BIG_EXT: u8 = 111;
-const NEW_FUN_EXT: u8 = 112;
-const EXPORT_EXT: u8 = 113;
-const BIT_BINARY_EXT: u8 = 77;
-const NEWER_REFERENCE_EXT: u8 = 90;
-const NEW_PID_EXT: u8 = 88;
-const NEW_PORT_EXT: u8 = 89;
-const V4_PORT_EXT: u8 = 120;
-const ATOM_UTF8_EXT: u8 = 118;
-const SMALL_ATOM_EXT: u8 = 115;
-const SMALL_ATOM_UTF8_EXT: u8 = 119;
 
 /// An integer of 64 bits.
 #[inline]

@@ -1,15 +1,15 @@
 //! How the VM lays out terms in memory. It has done so for long, but nobody promises it: so whatever is relied upon is looked at when
 //! the library is loaded ([`look`]), and if anything is other than expected nothing is relied upon.
 //!
-//! What may be looked at without knowing more is which words are immediate: without that the library does not load
-//! ([`super::term::has_expected_tags`]).
+//! But for which words are immediate: without that the library does not load ([`has_expected_tags`]).
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rustler::sys::ErlNifTerm;
 use rustler::{Encoder, Env, Term};
 
-use super::term::raw_word;
+use super::external::{BINARY_EXT, VERSION};
+use super::term::{cons, is_immediate, nil};
 
 /// The lowest bits of a word tell what it is.
 pub const TAG: usize = 3;
@@ -45,6 +45,13 @@ pub unsafe fn target<'a>(pointer: usize, len: usize) -> &'a [usize] {
     unsafe { std::slice::from_raw_parts((pointer & !MARKS) as *const usize, len) }
 }
 
+/// The word that a raw term is.
+#[inline]
+pub fn raw_word(raw: ErlNifTerm) -> usize {
+    // SAFETY: `ErlNifTerm` is a transparent wrapper of `usize`.
+    unsafe { std::mem::transmute(raw) }
+}
+
 /// A word as a term. Whether it may be looked at is said by whoever does.
 #[inline]
 pub fn raw(word: usize) -> ErlNifTerm {
@@ -65,8 +72,8 @@ pub enum Content {
 }
 
 impl Content {
-    #[inline]
     /// That of a box with this first word.
+    #[inline]
     pub fn of(header: usize) -> Self {
         let subtag = header & SUBTAG;
         if subtag == TUPLE {
@@ -78,6 +85,28 @@ impl Content {
         } else {
             Content::Unknown
         }
+    }
+}
+
+/// All words of what a pointer points to, and how many of them come before the first that is a term. Nothing, if its lay-out is not known; nor
+/// of `{}`, which is shared by all in some releases.
+///
+/// # Safety
+/// The pointer is a term that stays where it is, and terms are laid out as expected.
+#[inline]
+pub unsafe fn pointee<'a>(pointer: usize) -> Option<(&'a [usize], usize)> {
+    // SAFETY: a list cell has two words; a box has a first one, that tells how many there are; a small map has a second one.
+    unsafe {
+        if pointer & TAG == LIST {
+            return Some((target(pointer, 2), 0));
+        }
+        let (len, head) = match Content::of(target(pointer, 1)[0]) {
+            Content::Terms(0) | Content::Unknown => return None,
+            Content::Terms(arity) => (1 + arity, 1),
+            Content::Opaque(len) => (1 + len, 1 + len),
+            Content::SmallMap => (3 + target(pointer, 2)[1], 2),
+        };
+        Some((target(pointer, len), head))
     }
 }
 
@@ -108,6 +137,14 @@ pub fn small(word: usize) -> Option<isize> {
     (word & SMALL == SMALL && is_known()).then_some(word as isize >> SMALL_BITS)
 }
 
+/// Whether this VM tags its words as [`is_immediate`] takes them, as all releases with words of 64 bits do.
+pub fn has_expected_tags(env: Env<'_>) -> bool {
+    let (number, float) = ((-1_i64).encode(env), 1.0_f64.encode(env));
+    let immediate = [number, i32::MAX.encode(env), true.encode(env), nil(env)];
+    let boxed = [float, i64::MAX.encode(env), (number,).encode(env), cons(env, number, nil(env)), Term::map_new(env)];
+    immediate.into_iter().all(is_immediate) && !boxed.into_iter().any(is_immediate)
+}
+
 /// Looks at terms made in `env`. Returns whether they are laid out as expected.
 pub fn look(env: Env<'_>) -> bool {
     let (leaves, small_map) = lay_out(env).unwrap_or_default();
@@ -134,9 +171,7 @@ fn head<const N: usize>(term: Term<'_>) -> Option<[usize; N]> {
 
 /// A binary of so many bytes.
 pub fn binary(env: Env<'_>, len: u8) -> Option<Term<'_>> {
-    const HEAD: [u8; 5] = [131, 109, 0, 0, 0];
-    let mut external = HEAD.to_vec();
-    external.push(len);
+    let mut external = vec![VERSION, BINARY_EXT, 0, 0, 0, len];
     external.extend(1..=len);
     env.binary_to_term(&external).map(|(term, _)| term)
 }

@@ -11,6 +11,7 @@ pub mod build;
 pub mod call;
 pub mod compare;
 pub mod encode;
+pub mod external;
 pub mod hash;
 pub mod inspect;
 pub mod layout;

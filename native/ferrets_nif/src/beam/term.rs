@@ -11,12 +11,12 @@ use rustler::sys::{
     enif_make_list_from_array, enif_map_iterator_create, enif_map_iterator_destroy, enif_map_iterator_get_pair,
     enif_map_iterator_next, ErlNifMapIteratorEntry, ErlNifTerm, ErlNifTermType,
 };
-use rustler::{Encoder, Env, Term};
+use rustler::{Env, Term};
 
 use super::block;
 use super::encode::encode;
 use super::inspect::binary_len;
-use super::layout;
+use super::layout::{self, raw_word, IMMEDIATE, TAG};
 use super::visit::{each_part, Part};
 
 /// The elements of a tuple, borrowed from it.
@@ -233,22 +233,8 @@ pub fn word(term: Term<'_>) -> u64 {
 }
 
 /// Whether all of the term is in its word: an atom, a small integer, a local pid or port, `[]`. Saves a call into the VM where
-/// most parts of most terms are such. Rests on how the VM tags its words, which [`has_expected_tags`] looks at.
+/// most parts of most terms are such. Rests on how the VM tags its words, which [`layout::has_expected_tags`] looks at.
 #[inline]
 pub fn is_immediate(term: Term<'_>) -> bool {
-    raw_word(term.as_c_arg()) & 3 == 3
-}
-
-/// Whether this VM tags its words as [`is_immediate`] takes them, as all releases with words of 64 bits do.
-pub fn has_expected_tags(env: Env<'_>) -> bool {
-    let (number, float) = ((-1_i64).encode(env), 1.0_f64.encode(env));
-    let immediate = [number, i32::MAX.encode(env), true.encode(env), nil(env)];
-    let boxed = [float, i64::MAX.encode(env), (number,).encode(env), cons(env, number, nil(env)), Term::map_new(env)];
-    immediate.into_iter().all(is_immediate) && !boxed.into_iter().any(is_immediate)
-}
-
-/// The word that a raw term is.
-pub fn raw_word(raw: ErlNifTerm) -> usize {
-    // SAFETY: `ErlNifTerm` is a transparent wrapper of `usize`.
-    unsafe { std::mem::transmute(raw) }
+    raw_word(term.as_c_arg()) & TAG == IMMEDIATE
 }
