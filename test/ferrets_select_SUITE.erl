@@ -57,7 +57,7 @@ guards_look_at_binaries_wherever_records_are(_Config) ->
         begin
             {ok, _} = ferrets:start(?TAB, #{type => Type}),
             Ets = ets:new(oracle, [Type]),
-            Records = [{N, Body} || {N, Body} <- lists:zip(lists:seq(1, length(Plain)), Plain)],
+            Records = lists:zip(lists:seq(1, length(Plain)), Plain),
             ok = ferrets:insert_many(?TAB, Records),
             ets:insert(Ets, Records),
             [

@@ -212,17 +212,7 @@ memory() ->
     ok = ferrets:insert_many(?TAB, [record(Key) || Key <- Passing]),
     _ = [erlang:garbage_collect(Pid) || Pid <- processes()],
     #{memory := Words} = ferrets:info(?TAB),
-    #{words => Words, resident_kb => resident_kb()}.
-
-%% Of this process; 0 where the system does not say.
-resident_kb() ->
-    case file:read_file("/proc/self/status") of
-        {ok, Status} ->
-            {match, [Kb]} = re:run(Status, "VmRSS:\\s*([0-9]+) kB", [{capture, all_but_first, list}]),
-            list_to_integer(Kb);
-        {error, _} ->
-            0
-    end.
+    #{words => Words, resident_kb => ferrets_test_library:resident_kb()}.
 
 %% ---------------------------------------------------------------- writers
 

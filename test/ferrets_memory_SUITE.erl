@@ -1,0 +1,121 @@
+%%% How records lie in memory: whole, whatever their size and parts, within bounds, and given back.
+-module(ferrets_memory_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-compile(export_all).
+-compile(nowarn_export_all).
+
+-import(ferrets_test_library, [create/2, scan/1, wait_until/2, resident_kb/0]).
+
+-define(NIF, ferrets_nif).
+-define(TAB, ?FUNCTION_NAME).
+
+all() ->
+    [
+        the_lay_out_of_terms_is_known,
+        records_of_all_sizes_stay_what_they_were,
+        memory_stays_bounded_under_overwriting,
+        memory_comes_back_when_a_table_goes,
+        the_system_gets_memory_back
+    ].
+
+%% Else all is well but slower: whoever brings Ferrets to another release should know.
+the_lay_out_of_terms_is_known(_Config) ->
+    ?assert(?NIF:has_blocks()).
+
+%% Short ones are put into chunks, longer ones in one piece into an environment, still longer ones the VM copies. The copies must be sound
+%% enough for its garbage collector.
+records_of_all_sizes_stay_what_they_were(_Config) ->
+    Handle = create(?TAB, set),
+    Parts = [
+        1, -1, 255, 256, -256, (1 bsl 31) - 1, 1 bsl 31, -(1 bsl 31), (1 bsl 59) - 1, -(1 bsl 59), 1 bsl 59, -(1 bsl 64), 1 bsl 700, 1.5, -0.0,
+        x, 'Ω', true, [], {}, #{}, self(), make_ref(), <<>>, <<1:9>>, <<0:512>>, <<1:520>>,
+        [a | b], "text", {1, {2.0, [3]}}, #{a => 1, b => #{2.0 => <<"c">>}}, maps:from_keys(lists:seq(1, 40), 1.0), fun lists:map/2
+    ],
+    Long = [{list, lists:seq(1, N)} || N <- [120, 125, 126, 127, 128, 32_600, 32_760, 32_770]],
+    Mixed = [{mixed, lists:duplicate(N, Part)} || Part <- Parts, N <- [1, 7, 90, 260]],
+    Floats = [{floats, list_to_tuple([float(I) || I <- lists:seq(1, N)])} || N <- [80, 84, 85, 86, 21_840, 21_850]],
+    Bodies = Long ++ Mixed ++ Floats ++ [{one, Part} || Part <- Parts],
+    Records = lists:zip(lists:seq(1, length(Bodies)), Bodies),
+    %% Several times, so that pages are compacted.
+    [ok = ?NIF:insert(?TAB, Record, undefined) || _ <- lists:seq(1, 5), Record <- Records],
+    Copies = [?NIF:lookup(?TAB, N) || {N, _} <- Records],
+    ?assertEqual([[Record] || Record <- Records], Copies),
+    %% Handed on, collected, and in all parts what it was.
+    Parent = self(),
+    {Pid, Monitor} = spawn_monitor(fun() ->
+        Mine = [?NIF:lookup(?TAB, N) || _ <- lists:seq(1, 3), {N, _} <- Records],
+        [erlang:garbage_collect() || _ <- lists:seq(1, 3)],
+        Scanned = scan(?TAB),
+        erlang:garbage_collect(),
+        Parent ! {self(), Mine, Scanned}
+    end),
+    receive
+        {Pid, Theirs, Scanned} ->
+            erlang:garbage_collect(),
+            ?assertEqual(Copies ++ Copies ++ Copies, Theirs),
+            ?assertEqual(Records, lists:sort(Scanned)),
+            ?assertEqual(term_to_binary(Copies), term_to_binary([[Record] || Record <- Records]));
+        {'DOWN', Monitor, process, Pid, Reason} ->
+            ct:fail(Reason)
+    end,
+    demonitor(Monitor, [flush]),
+    %% On their way to a peer they look as the VM would have them.
+    [?assertEqual(term_to_binary(Record), encoded(?TAB, Handle, Record)) || Record <- Records],
+    ok = ?NIF:close(Handle).
+
+encoded(Tab, Handle, Record) ->
+    Alias = make_ref(),
+    wait = ?NIF:ask(Tab, insert_new_or_lookup, Record, Alias),
+    {done, [{answer, Alias, {found, [Encoded]}}]} = ?NIF:flush(Handle),
+    Encoded.
+
+memory_stays_bounded_under_overwriting(_Config) ->
+    [
+        begin
+            Handle = create(?TAB, Type),
+            Write = fun(Round) -> [ok = ?NIF:insert(?TAB, {K, {Round, <<K:256>>}}, undefined) || K <- lists:seq(1, 20000)] end,
+            _ = Write(0),
+            #{memory := Before} = ?NIF:status(Handle),
+            [Write(Round) || Round <- lists:seq(1, 20)],
+            #{memory := After, size := 20000} = ?NIF:status(Handle),
+            ct:pal("~p: ~b words, then ~b", [Type, Before, After]),
+            ?assert(After < 1.6 * Before),
+            ok = ?NIF:close(Handle)
+        end
+     || Type <- [set, ordered_set]
+    ].
+
+memory_comes_back_when_a_table_goes(_Config) ->
+    Fill = fun(Type) ->
+        Handle = create(memory_comes_back, Type),
+        [ok = ?NIF:insert(memory_comes_back, {K, <<K:256>>, binary:copy(<<K:64>>, 20)}, undefined) || K <- lists:seq(1, 100000)],
+        Handle
+    end,
+    Base = erlang:memory(total),
+    [
+        begin
+            Handle = Fill(Type),
+            Full = erlang:memory(total) - Base,
+            ok = ?NIF:close(Handle),
+            %% What is left of it a moment later is noise.
+            wait_until(fun() -> erlang:garbage_collect(), erlang:memory(total) - Base < Full / 10 end, true)
+        end
+     || Type <- [set, ordered_set, set]
+    ].
+
+%% Pages and sub-tables are kept for tables to come, a reserve of chunks as well.
+the_system_gets_memory_back(_Config) ->
+    Fill = fun() ->
+        Handle = create(given_back, set),
+        [ok = ?NIF:insert(given_back, {K, lists:seq(1, 60)}, undefined) || K <- lists:seq(1, 100_000)],
+        Handle
+    end,
+    %% Shells are there from now on.
+    ok = ?NIF:close(Fill()),
+    Handle = Fill(),
+    Full = resident_kb(),
+    ok = ?NIF:close(Handle),
+    Records = 100_000 * (3 + 2 * 60) * 8 div 1024,
+    wait_until(fun() -> Full - resident_kb() > Records * 3 div 4 end, true).
