@@ -35,10 +35,8 @@ rows() ->
         row(join_time, "time in which " ++ Join, ms, {speedup, 1, 2}, fun(Settings) -> join_time(idle, Settings) end),
         row(join_time_writers, "time in which " ++ Join ++ ", with 10 writers", ms, {speedup, 1, 2},
             fun(Settings) -> join_time(writing, Settings) end),
-        row(join_peak_counted, "peak memory over the final size as " ++ Join ++ ", as counted by the VM (not the chunks of Ferrets' records)", factor,
-            {value, 1.15, 1.05}, fun(Settings) -> join_peak(counted, Settings) end),
         row(join_peak_resident, "peak memory over the final size as " ++ Join ++ ", resident", factor,
-            {value, 1.15, 1.05}, fun(Settings) -> join_peak(resident, Settings) end),
+            {value, 1.15, 1.05}, fun join_peak/1),
         row(rejoin_time, "rejoin, {big} identical but for 10: time", ms, {speedup, 10, 50}, fun rejoin_time/1),
         row(rejoin_bytes, "rejoin, {big} identical but for 10: bytes on the wire", bytes, {value, 2_000_000, 200_000},
             fun rejoin_bytes/1),
@@ -73,12 +71,12 @@ join_time(Writers, Settings) ->
     Joins = compared({join, Writers}, fun(Side) -> join(Side, Writers, Settings) end, Settings),
     ferrets_bench_group:against_cets(Settings, pick(time_ms, Joins)).
 
--spec join_peak(counted | resident, settings()) -> ferrets_bench_row:outcome().
-join_peak(Scale, Settings) ->
+-spec join_peak(settings()) -> ferrets_bench_row:outcome().
+join_peak(Settings) ->
     Joins = compared({join, idle}, fun(Side) -> join(Side, idle, Settings) end, Settings),
-    ferrets_bench_group:against_cets(Settings, pick({peak, Scale}, Joins)).
+    ferrets_bench_group:against_cets(Settings, pick(peak, Joins)).
 
--type join() :: #{term() => number()}.
+-type join() :: #{atom() => number()}.
 
 -spec join(contender(), idle | writing, settings()) -> join().
 join(Side, Writers, #{big := Size}) ->
@@ -101,18 +99,11 @@ join(Side, Writers, #{big := Size}) ->
     Sizes = [call(Node, ?LOAD, size, [Side, ?TAB]) || Node <- Nodes],
     true = lists:all(fun(Held) -> Held >= 2 * Size end, Sizes),
     ok = ferrets_bench_cluster:stop(Nodes),
-    Over = fun(Scale) ->
-        lists:max([
-            (maps:get(Scale, Peak) - maps:get(Scale, B)) / (maps:get(Scale, Final) - maps:get(Scale, B))
-         || {B, Peak, Final} <- lists:zip3(Bare, Peaks, Finals)
-        ])
-    end,
     #{
         time_ms => TimeMs,
         stall_ms => StallMs,
         calm_stall_ms => CalmMs,
-        {peak, counted} => Over(counted),
-        {peak, resident} => Over(resident)
+        peak => lists:max([(Peak - B) / (Final - B) || {B, Peak, Final} <- lists:zip3(Bare, Peaks, Finals)])
     }.
 
 -spec start_writers(idle | writing, contender(), [ferrets_bench_node:bench_node()]) -> ok.
