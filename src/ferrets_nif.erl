@@ -220,9 +220,10 @@ peer_down(_Handle, _Peer) -> not_loaded().
 -spec message(handle(), peer(), Head :: binary(), Body :: binary()) -> {done | more, [effect()]}.
 message(_Handle, _Peer, _Head, _Body) -> not_loaded().
 
-%% A peer's message while there is `more' to do. `later': keep it until it is `done', and then call `message/4'; until then do the same
-%% with whatever else comes from this peer.
--spec overtake(handle(), peer(), Head :: binary(), Body :: binary()) -> {done | more, [effect()]} | later.
+%% A peer's message while there is `more' to do. `waits' and `stands_aside': keep it until it is `done', and then call `message/4'; if
+%% it `waits', do the same with whatever else comes from this peer until then.
+-spec overtake(handle(), peer(), Head :: binary(), Body :: binary()) ->
+    {done | more, [effect()]} | waits | stands_aside.
 overtake(_Handle, _Peer, _Head, _Body) -> not_loaded().
 
 -spec work(handle()) -> {done | more, [effect()]}.

@@ -43,7 +43,7 @@
     witness :: reference(),
     peers = ferrets_peers:new() :: ferrets_peers:peers(),
     %% Messages that came while another one was not done, and have to wait.
-    overtaken = queue:new() :: queue:queue({ferrets_nif:peer(), binary(), binary()}),
+    overtaken = queue:new() :: queue:queue({ferrets_nif:peer(), waits | stands_aside, binary(), binary()}),
     backlog = ferrets_backlog:new() :: ferrets_backlog:backlog(),
     %% Who pauses the table: monitors of them.
     pauses = #{} :: #{reference() => pid()},
@@ -293,7 +293,7 @@ work({done, Effects}, State) ->
     #state{handle = Handle, overtaken = Overtaken} = State1 = run(Effects, State),
     case queue:out(Overtaken) of
         {empty, _} -> State1;
-        {{value, {Peer, Head, Body}}, Rest} ->
+        {{value, {Peer, _Turn, Head, Body}}, Rest} ->
             work(ferrets_nif:message(Handle, Peer, Head, Body), State1#state{overtaken = Rest})
     end;
 work({more, Effects}, State) ->
@@ -310,13 +310,17 @@ work({more, Effects}, State) ->
 
 -spec overtake(ferrets_nif:peer(), binary(), binary(), state()) -> state().
 overtake(Peer, Head, Body, #state{handle = Handle, overtaken = Overtaken} = State) ->
-    %% A peer's messages stay in their order.
-    IsBehind = lists:keymember(Peer, 1, queue:to_list(Overtaken)),
-    case IsBehind orelse ferrets_nif:overtake(Handle, Peer, Head, Body) of
-        Later when Later =:= true; Later =:= later ->
-            Waiting = queue:in({Peer, Head, Body}, Overtaken),
+    IsBehind = lists:any(fun({Other, Turn, _, _}) -> {Other, Turn} =:= {Peer, waits} end, queue:to_list(Overtaken)),
+    Outcome =
+        case IsBehind of
+            true -> waits;
+            false -> ferrets_nif:overtake(Handle, Peer, Head, Body)
+        end,
+    case Outcome of
+        Turn when is_atom(Turn) ->
+            Waiting = queue:in({Peer, Turn, Head, Body}, Overtaken),
             work(ferrets_nif:work(Handle), State#state{overtaken = Waiting});
-        Outcome ->
+        _ ->
             work(Outcome, State)
     end.
 

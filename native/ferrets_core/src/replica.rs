@@ -110,6 +110,17 @@ pub enum Progress {
     More,
 }
 
+/// When a message is to be taken in that comes while another one is being merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// At once.
+    Now,
+    /// When what came before is done. What its peer sends after it waits for it.
+    Waits,
+    /// When what came before is done. What its peer sends after it need not wait for it.
+    StandsAside,
+}
+
 /// One peer, for [`Replica::status`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStatus {

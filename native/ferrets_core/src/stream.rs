@@ -8,7 +8,7 @@ use crate::handshake::{send, Greeting};
 use crate::inbox::{Incoming, Then};
 use crate::link::{Link, Up};
 use crate::log::Batch;
-use crate::replica::{Progress, Replica};
+use crate::replica::{Progress, Replica, Turn};
 use crate::store::Store;
 use crate::wire::{Head, Nonce};
 
@@ -42,18 +42,22 @@ impl<W> Replica<W> {
         }
     }
 
-    /// Whether a message may be taken in before the present one is done: a batch or an acknowledgement while a chunk is being merged,
-    /// so that writes need not wait for it. Merging commutes. To be asked only of a peer of whom no other message waits.
-    pub fn may_overtake(&self, head: &[u8]) -> bool {
+    /// When to take in a message that comes before the present one is done. While a chunk is being merged, batches, acknowledgements
+    /// and the peers' own pulls go first: merging commutes, so neither a write nor another server need wait for a sync. To be asked
+    /// only of a peer of whom no other message [waits](Turn::Waits).
+    pub fn turn(&self, head: &[u8]) -> Turn {
         let is_chunk = |incoming: &Incoming| matches!(incoming.then, Then::PullOn { .. });
-        self.overtaken.is_none()
-            && self.incoming.as_ref().is_some_and(is_chunk)
-            && matches!(Head::decode(head), Ok(Head::Batch { .. } | Head::Ack { .. }))
+        let may_overtake = self.overtaken.is_none() && self.incoming.as_ref().is_some_and(is_chunk);
+        match Head::decode(head) {
+            Ok(Head::Batch { .. } | Head::Ack { .. } | Head::Pull { .. }) if may_overtake => Turn::Now,
+            Ok(Head::Chunk { .. } | Head::Pull { .. }) => Turn::StandsAside,
+            _ => Turn::Waits,
+        }
     }
 
     /// Takes a message in. `budget` bounds the work of this call, in entries; [`Progress::More`] means that
-    /// [`Replica::work`] must go on until it is done, before any other event but local writes, flushes, and messages that
-    /// [may overtake](Replica::may_overtake) the present one.
+    /// [`Replica::work`] must go on until it is done, before any other event but local writes, flushes, and messages whose
+    /// [turn](Replica::turn) it is.
     pub fn message<S: Store>(
         &mut self,
         store: &mut S,
@@ -64,7 +68,7 @@ impl<W> Replica<W> {
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
         let (head, body) = message;
-        if self.may_overtake(head) {
+        if self.turn(head) == Turn::Now {
             self.overtaken = self.incoming.take();
         }
         while self.incoming.is_some() {

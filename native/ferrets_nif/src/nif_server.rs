@@ -3,7 +3,7 @@
 use ferrets_core::conflict::Decision;
 use ferrets_core::effect::Peer;
 use ferrets_core::link::LinkState;
-use ferrets_core::replica::{PeerStatus, Progress};
+use ferrets_core::replica::{PeerStatus, Progress, Turn};
 use rustler::{Binary, Decoder, Encoder, Env, ResourceArc, Term};
 
 use crate::beam::call::{nif, Answer, BadArg};
@@ -25,7 +25,7 @@ const SLICE_TOMBSTONES: usize = 64;
 
 mod atoms {
     rustler::atoms! {
-        done, more, later,
+        done, more, waits, stands_aside,
         incarnation, leader, writes, log_entries, log_bytes, pulls, conflicts, peers,
         // `self` is a word of Rust's.
         this = "self",
@@ -128,17 +128,16 @@ fn message<'a>(env: Env<'a>, [term, peer, head, body]: [Term<'a>; 4]) -> Answer<
     sliced(env, term, first, go_on)
 }
 
-/// A message that came while another one is not done: `later` if it has to wait.
+/// A message that came while another one is not done: `waits` or `stands_aside` if it is not its turn.
 fn overtake<'a>(env: Env<'a>, [term, peer, head, body]: [Term<'a>; 4]) -> Answer<'a> {
     let at = handle(term)?;
     let bytes: Binary<'a> = decode(head)?;
-    let may =
-        at.table.with_engine(at.id, |engine| engine.replica.may_overtake(bytes.as_slice())).map_err(|_| BadArg)?;
-    if may {
+    let turn = at.table.with_engine(at.id, |engine| engine.replica.turn(bytes.as_slice())).map_err(|_| BadArg)?;
+    match turn {
         // Nobody but the server, which calls this, could have changed that meanwhile.
-        message(env, [term, peer, head, body])
-    } else {
-        Ok(atoms::later().encode(env))
+        Turn::Now => message(env, [term, peer, head, body]),
+        Turn::Waits => Ok(atoms::waits().encode(env)),
+        Turn::StandsAside => Ok(atoms::stands_aside().encode(env)),
     }
 }
 

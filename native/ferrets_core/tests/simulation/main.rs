@@ -12,7 +12,7 @@
 //! - a batch acknowledged before it is merged, or taken for everywhere when one peer has acknowledged it, or the one behind it;
 //! - a link that comes up without the batches in flight, or with the last of them only, or a new link that lets those go who waited on the old one;
 //! - a link's nonce not looked at, or used again for the next link; a stale answer to a `Hello` not told so;
-//! - a pull that ends after its first chunk, or a chunk forgotten that a batch has overtaken; a `Compare` that does not make the other side pull as well;
+//! - a pull that ends after its first chunk, or a chunk forgotten that a batch has overtaken, or batches that overtake whatever waits; a `Compare` that does not make the other side pull as well;
 //! - no anti-entropy when a peer is lost, or when a pull has brought writes of a server that is not linked;
 //! - tombstones forgotten at once, or left out of the digest;
 //! - a leader that answers while a sync is under way, for askers with other links, or before its writes have landed;

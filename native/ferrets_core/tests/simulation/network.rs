@@ -98,15 +98,17 @@ impl Network {
         self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(way, _)| *way).collect()
     }
 
-    /// The head of the next message on this way.
-    pub fn head(&self, way: (ServerId, ServerId)) -> Option<&[u8]> {
-        match self.queues.get(&way)?.front()? {
-            Parcel::Message { head, .. } => Some(head),
+    /// The heads of the messages on this way.
+    pub fn heads(&self, way: (ServerId, ServerId)) -> impl Iterator<Item = &[u8]> {
+        let queue = self.queues.get(&way).into_iter().flatten();
+        queue.map_while(|parcel| match parcel {
+            Parcel::Message { head, .. } => Some(head.as_slice()),
             Parcel::Down => None,
-        }
+        })
     }
 
-    pub fn deliver(&mut self, way: (ServerId, ServerId)) -> Option<Parcel> {
-        self.queues.get_mut(&way)?.pop_front()
+    /// The message at this place on this way.
+    pub fn deliver(&mut self, way: (ServerId, ServerId), place: usize) -> Option<Parcel> {
+        self.queues.get_mut(&way)?.remove(place)
     }
 }

@@ -7,7 +7,7 @@ use ferrets_core::conflict::{Decision, QuestionId};
 use ferrets_core::effect::{Answer, Effect, Peer};
 use ferrets_core::leader::{Asked, Operation};
 use ferrets_core::link::LinkState;
-use ferrets_core::replica::{Config, Limits, Progress, Replica, Write, Written};
+use ferrets_core::replica::{Config, Limits, Progress, Replica, Turn, Write, Written};
 use ferrets_core::store::{Kind, Stamp, Store};
 use ferrets_core::version::{Incarnation, Version, Writer};
 use ferrets_core::wire::TableShape;
@@ -327,16 +327,17 @@ impl World {
 
     fn deliver(&mut self, (from, to): (ServerId, ServerId)) -> Outcome {
         let Some(at) = self.find(to) else { return Err(format!("a message to the dead server {to}")) };
-        let head = self.network.head((from, to)).map(<[u8]>::to_vec);
+        let mut place = 0;
         while self.servers[at].busy {
-            let may_overtake = head.as_ref().is_some_and(|head| self.servers[at].replica.may_overtake(head));
-            if may_overtake && self.rng.bool() {
+            let overtaker = self.overtaker(at, (from, to)).filter(|_| self.rng.bool());
+            if let Some(overtaker) = overtaker {
                 self.totals.overtaken += 1;
+                place = overtaker;
                 break;
             }
             self.work(at)?;
         }
-        let Some(parcel) = self.network.deliver((from, to)) else { return Ok(()) };
+        let Some(parcel) = self.network.deliver((from, to), place) else { return Ok(()) };
         self.totals.delivered += 1;
         let budget = self.rng.usize(1..6);
         let now = Time::from_ms(self.now_ms + self.servers[at].skew_ms);
@@ -356,6 +357,13 @@ impl World {
         }
         self.tell(|| format!("{from} -> {to}: {}", describe(&parcel)));
         self.carry_out(at, effects)
+    }
+
+    /// Which of the messages on a way to a busy server it may take in at once.
+    fn overtaker(&self, at: usize, way: (ServerId, ServerId)) -> Option<usize> {
+        let turns = self.network.heads(way).map(|head| self.servers[at].replica.turn(head));
+        let behind = turns.enumerate().find(|(_, turn)| *turn != Turn::StandsAside);
+        behind.filter(|(_, turn)| *turn == Turn::Now).map(|(place, _)| place)
     }
 
     fn work(&mut self, at: usize) -> Outcome {
