@@ -16,7 +16,7 @@
 //! `Pull` leaves when a chunk arrives, before it is merged: two chunks at most are under way. Everything is merged by
 //! version, so writes go on meanwhile on both sides.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::clock::Time;
@@ -31,8 +31,17 @@ use crate::store::{Entry, Flow, KeyHash, Kind, Stamp, Store};
 use crate::version::{Origin, Origins, Version};
 use crate::wire::{self, Garbled, Head, Nonce, Reader};
 
-/// Entries that a puller has already.
-type Noted = HashSet<(KeyHash, Version, Kind)>;
+/// Entries that a puller has already, by their hashes.
+struct Noted(Vec<(KeyHash, Version, Kind)>);
+
+impl Noted {
+    fn has(&self, entry: &dyn Entry) -> bool {
+        let Stamp { version, kind } = entry.stamp();
+        let first = self.0.partition_point(|(hash, _, _)| *hash < entry.hash());
+        let of_hash = self.0.iter().skip(first).take_while(|(hash, _, _)| *hash == entry.hash());
+        of_hash.into_iter().any(|(_, noted, of_kind)| (*noted, *of_kind) == (version, kind))
+    }
+}
 
 /// How much a pull looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,8 +253,7 @@ impl<W> Replica<W> {
         };
         let mut chunk = Stretch::new(self.config.limits);
         let next = walk(store, &wanted, from, to, &mut |entry| {
-            let stamp = entry.stamp();
-            if had.contains(&(entry.hash(), stamp.version, stamp.kind)) {
+            if had.has(entry) {
                 chunk.pass()
             } else {
                 chunk.take(entry)
@@ -261,12 +269,13 @@ impl<W> Replica<W> {
         let mut reader = Reader::new(body);
         let wanted = reader.bucket_set()?;
         let origins = self.intern_all(&reader.origins()?);
-        let mut had = HashSet::new();
+        let mut had = Vec::new();
         let mut notes = EntryReader::resume(reader.rest(), Mark::default());
         while let Some((hash, entry)) = notes.noted()? {
-            had.insert((hash, entry.version(&origins)?, entry.fixed.kind));
+            had.push((hash, entry.version(&origins)?, entry.fixed.kind));
         }
-        Ok((wanted, had))
+        had.sort_by_key(|(hash, _, _)| *hash);
+        Ok((wanted, Noted(had)))
     }
 
     pub(crate) fn on_chunk<S: Store>(
