@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 
 use parking_lot::Mutex;
 
-use crate::os::give_back;
+use crate::os::{give_back, prefetch};
 use crate::pool::{allocate_region, REGION};
 use crate::reaper;
 
@@ -194,6 +194,14 @@ impl Chunks {
             // SAFETY: the chunk is ours. Nobody refers to those behind the used ones.
             Some(chunk) => unsafe { &mut chunk.as_mut().words[self.used..] },
             None => &mut [],
+        }
+    }
+
+    /// Asks for the first cache lines of the room.
+    pub fn prefetch_room(&self) {
+        if let Some(chunk) = self.last {
+            let room = chunk.as_ptr().cast::<usize>().wrapping_add(1 + self.used).cast::<u8>();
+            (0..4).for_each(|line| prefetch(room, line * 64));
         }
     }
 

@@ -112,6 +112,12 @@ impl Front {
     #[inline]
     pub fn prefetch(&self, slot: u8) {
         prefetch(std::ptr::from_ref(self).cast(), 0);
+        self.prefetch_term(slot);
+    }
+
+    /// Asks for the cache line in which it says what is in a slot.
+    #[inline]
+    pub fn prefetch_term(&self, slot: u8) {
         prefetch((&raw const self.terms).cast(), usize::from(slot) * size_of::<u64>());
     }
 }

@@ -32,6 +32,9 @@ pub const WORDS_MAX: u64 = 32 * 1024;
 /// So many steps ahead, a search in the order of keys asks for memory.
 const ANTICIPATED: usize = 3;
 
+/// While entries are copied, memory is asked for that of the one so many places ahead.
+const COPIED_AHEAD: usize = 4;
+
 /// So many inserts, each right behind the one before, are a run.
 const RUN_MIN: u8 = 8;
 
@@ -112,6 +115,11 @@ impl Page {
     pub fn prefetch_head(&self, slot: u8) {
         (0..2).for_each(|line| prefetch((&raw const self.body).cast(), line * 64));
         self.prefetch_for_writing(slot);
+    }
+
+    /// Asks for the cache lines that whoever searches in the order of keys needs first.
+    pub fn prefetch_body(&self) {
+        (0..3).for_each(|line| prefetch((&raw const self.body).cast(), line * 64));
     }
 
     /// Asks for an entry's cache lines. They come while the lock is held no more.
@@ -400,6 +408,42 @@ impl Body {
         self.anticipate(middle + 1, high, steps - 1);
     }
 
+    /// Whether a new key goes between the one before this position and the one at it.
+    pub fn is_between(&self, position: usize, key: Term<'_>) -> bool {
+        let key_at = |at| self.key(self.at(at)?);
+        let below = position.checked_sub(1).and_then(key_at);
+        below.is_some_and(|below| compare(below, key).is_lt())
+            && key_at(position).is_some_and(|above| compare(above, key).is_gt())
+    }
+
+    /// Asks for the cache lines in which the order is.
+    pub fn prefetch_order(&self) {
+        (0..self.order.len()).step_by(64).for_each(|offset| prefetch(self.order.as_ptr(), offset));
+    }
+
+    /// Asks for the cache line in which it says where the entry at a position is.
+    pub fn prefetch_slot_at(&self, position: usize) {
+        if let Some(slot) = self.at(position) {
+            self.front.prefetch_term(slot);
+        }
+    }
+
+    /// Asks for the cache lines in which the key at a position is.
+    pub fn prefetch_key_at(&self, position: usize) {
+        if let Some(slot) = self.at(position) {
+            self.front.term(slot).prefetch_key();
+        }
+    }
+
+    /// Asks for the cache lines that the next insert will write to.
+    pub fn prefetch_room(&self) {
+        if let Some(slot) = self.used.first_clear() {
+            self.front.prefetch_term(slot);
+            prefetch(self.metas.as_ptr().cast(), usize::from(slot) * size_of::<Meta>());
+        }
+        self.arena.prefetch_room();
+    }
+
     /// Takes note of where an entry is about to be inserted. Returns whether it is one of a run of ascending keys.
     pub fn note_insert(&mut self, position: usize) -> bool {
         let (expected, length) = self.run;
@@ -573,7 +617,11 @@ impl Body {
     /// Copies the entries in `slots`. One by one: a copy of all in one term would lay out their parts level by level, and
     /// a record's parts should be close to each other.
     fn copy_to(&self, slots: &[u8], arena: &mut Arena) -> Vec<Stored> {
-        slots.iter().map(|&slot| self.seen(slot).map_or(Stored::none(), |seen| arena.adopt_seen(seen))).collect()
+        let copy = |(at, &slot): (usize, &u8)| {
+            slots.get(at + COPIED_AHEAD).into_iter().for_each(|&ahead| self.front.term(ahead).prefetch_all());
+            self.seen(slot).map_or(Stored::none(), |seen| arena.adopt_seen(seen))
+        };
+        slots.iter().enumerate().map(copy).collect()
     }
 
     /// Moves the entries in `slots`, which are in order, behind those of another page.

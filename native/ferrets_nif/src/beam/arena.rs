@@ -282,6 +282,11 @@ impl Arena {
         Some(())
     }
 
+    /// Asks for the cache lines into which the next block will go.
+    pub fn prefetch_room(&self) {
+        self.chunks.prefetch_room();
+    }
+
     /// Words that no term takes.
     pub fn slack(&self) -> usize {
         self.chunks.slack()

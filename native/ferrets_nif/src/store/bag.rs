@@ -81,7 +81,7 @@ impl Writer {
             Some(Found { page, slot, stamp }) => {
                 self.replace((page, slot, page.page().write()), kind, item, version, stamp.kind);
             }
-            None => self.insert(kind, item, version),
+            None => self.insert(kind, item, version, None),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The writer: the only one that changes a table's pages, index, order and figures, and keeps them in step.
 //!
-//! [`item`] is what is to be stored, [`ordered`], [`unordered`] and [`bag`] say where; [`sweep`] drops what certain servers wrote.
+//! [`item`] is what is to be stored, [`ordered`], [`unordered`] and [`bag`] say where, [`scout`] ahead of time; [`sweep`] drops what certain servers wrote.
 //!
 //! There is one writer per table, and it is used under the engine's lock. What a reader may rely on: an entry is
 //! changed in its page and flagged in the index before the page's lock is released; an entry that moves is in its new
@@ -10,6 +10,7 @@
 mod bag;
 mod item;
 mod ordered;
+mod scout;
 mod sweep;
 mod unordered;
 
@@ -32,6 +33,7 @@ use crate::table::{Table, TableId};
 
 pub use item::Item;
 
+use scout::Guess;
 use sweep::Sweep;
 
 /// A page with fewer entries than this, and few words, is joined with a neighbour.
@@ -283,10 +285,10 @@ impl Writer {
         }
     }
 
-    fn insert(&mut self, kind: Kind, item: Item<'_>, version: Version) {
+    fn insert(&mut self, kind: Kind, item: Item<'_>, version: Version, guess: Option<Guess>) {
         let meta = Meta::new(version, item.hash(), item.words());
         if self.id.is_ordered() {
-            self.insert_in_order(kind, item, meta);
+            self.insert_in_order(kind, item, meta, guess);
         } else {
             let (number, mut body) = self.page_with_room(item.words());
             self.insert_at(number, &mut body, kind, item, meta, 0);
@@ -346,14 +348,14 @@ impl Writer {
     }
 }
 
-impl Store for Writer {
-    type Item<'a> = Item<'a>;
-
-    fn merge(
+/// Merging.
+impl Writer {
+    fn merge_at(
         &mut self,
         kind: Kind,
         item: Item<'_>,
         version: Version,
+        guess: Option<Guess>,
         mut rule: impl FnMut(Option<Stamp>) -> Verdict,
     ) -> Change {
         if self.id.is_bag() {
@@ -365,10 +367,24 @@ impl Store for Writer {
         if verdict == Verdict::Replace {
             match (found, before) {
                 (Some(at), Some(before)) => self.replace(at, kind, item, version, before.kind),
-                _ => self.insert(kind, item, version),
+                _ => self.insert(kind, item, version, guess),
             }
         }
         Change { hash: item.hash(), before, verdict, displaced: Vec::new() }
+    }
+}
+
+impl Store for Writer {
+    type Item<'a> = Item<'a>;
+
+    fn merge(
+        &mut self,
+        kind: Kind,
+        item: Item<'_>,
+        version: Version,
+        rule: impl FnMut(Option<Stamp>) -> Verdict,
+    ) -> Change {
+        self.merge_at(kind, item, version, None, rule)
     }
 
     fn merge_encoded(
@@ -396,8 +412,10 @@ impl Store for Writer {
         let merged = match items.filter(|_| is_decoded) {
             Some(items) => {
                 self.table.index.warm(items.iter().map(Item::hash));
-                for (entry, item) in entries.iter().zip(items) {
-                    let change = self.merge(entry.kind, item, entry.version, |current| merger.rule(entry, current));
+                let guesses = self.scout(&items);
+                for ((entry, item), guess) in entries.iter().zip(items).zip(guesses) {
+                    let rule = |current| merger.rule(entry, current);
+                    let change = self.merge_at(entry.kind, item, entry.version, guess, rule);
                     merger.merged(entry, change);
                 }
                 Ok(())

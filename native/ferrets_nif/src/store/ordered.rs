@@ -7,7 +7,7 @@ use crate::beam::compare::compare;
 use crate::order::Aim;
 use crate::page::{Body, Meta, PageNumber, SLOTS_MAX, WORDS_MAX};
 
-use super::{Guard, Item, Writer, JOINED_MAX, SLOTS_MIN};
+use super::{Guard, Guess, Item, Writer, JOINED_MAX, SLOTS_MIN};
 
 /// So many pages are in the processor's cache: no more than about 8 MB.
 const NEAR_MAX: usize = 256;
@@ -20,8 +20,8 @@ fn crowd(number: PageNumber) -> usize {
 }
 
 impl Writer {
-    pub(super) fn insert_in_order(&mut self, kind: Kind, item: Item<'_>, meta: Meta) {
-        let (mut number, mut body, mut position) = self.page_of(item.key_term());
+    pub(super) fn insert_in_order(&mut self, kind: Kind, item: Item<'_>, meta: Meta, guess: Option<Guess>) {
+        let (mut number, mut body, mut position) = self.page_of(item.key_term(), guess);
         let len = body.len();
         let is_last = position == len && len > 0;
         let is_first = position == 0 && body.before.is_none();
@@ -44,8 +44,21 @@ impl Writer {
         self.divide_overfull(number, body);
     }
 
+    /// Whether most of the table is in the processor's cache.
+    pub(super) fn is_near(&self) -> bool {
+        self.pages.len() <= NEAR_MAX
+    }
+
     /// The page in whose range the key is, and the key's position there.
-    fn page_of(&mut self, key: Term<'_>) -> (PageNumber, Guard, usize) {
+    fn page_of(&mut self, key: Term<'_>, guess: Option<Guess>) -> (PageNumber, Guard, usize) {
+        if let Some(Guess { page, position }) = guess {
+            // Entries that have come since may have shifted it.
+            let body = page.page().write();
+            if body.owner() == self.id && body.is_between(position, key) {
+                self.is_ascending = false;
+                return (page, body, position);
+            }
+        }
         if self.is_ascending {
             let body = self.tail.page().write();
             let len = body.len();
@@ -59,8 +72,7 @@ impl Writer {
         let seek = self.table.order.seek(self.id, Aim::Key(key), || true);
         let number = seek.unwrap_or(self.tail);
         let body = number.page().write();
-        let is_near = self.pages.len() <= NEAR_MAX;
-        let position = if is_near { body.search_near(key) } else { body.search(key) };
+        let position = if guess.is_some() || self.is_near() { body.search_near(key) } else { body.search(key) };
         let position = position.unwrap_or_else(|position| position);
         self.is_ascending = number == self.tail && position == body.len();
         (number, body, position)
