@@ -10,7 +10,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-use crate::page::PageNumber;
+use crate::page::{Move, PageNumber};
 use crate::places::Place;
 use crate::pool::{AtomicRef, Pool, Stock};
 use crate::subtable::{top_bits, Reading, Subtable, Writing};
@@ -376,11 +376,17 @@ impl Index {
         self.subtable(hash).write().remove(Place::new(hash, page, slot, 0));
     }
 
-    /// Says that an entry is at another place now.
-    pub fn relocate(&self, hash: u32, from: (PageNumber, u8), to: (PageNumber, u8)) {
-        let mut writing = self.subtable(hash).write();
-        writing.update(Place::new(hash, from.0, from.1, 0), |place| place.moved_to(to.0, to.1));
-        writing.count_relocation();
+    /// Says that entries of a page are in another one now.
+    pub fn relocate_all(&self, moves: &[Move], from: PageNumber, to: PageNumber) {
+        let Some(directory) = self.directory.get() else { return };
+        moves.iter().take(AHEAD).for_each(|moved| directory.anticipate(moved.hash));
+        for (at, moved) in moves.iter().enumerate() {
+            moves.get(at + AHEAD).into_iter().for_each(|moved| directory.anticipate(moved.hash));
+            let mut writing = self.subtable(moved.hash).write();
+            let place = Place::new(moved.hash, from, moved.from, 0);
+            writing.update(place, |place| place.moved_to(to, moved.to));
+            writing.count_relocation();
+        }
     }
 
     /// Says that an entry has become a tombstone, or a record again.

@@ -26,7 +26,7 @@ use crate::beam::compare::is_identical;
 use crate::beam::encode::encode;
 use crate::epoch::{self, Limbo};
 use crate::index::{anticipate, Which};
-use crate::page::{Body, Contents, Meta, Move, PageNumber};
+use crate::page::{Body, Contents, Meta, PageNumber};
 use crate::places::Place;
 use crate::reaper;
 use crate::table::{Table, TableId};
@@ -334,17 +334,11 @@ impl Writer {
         }
     }
 
-    fn relocate(&self, moves: &[Move], from: PageNumber, to: PageNumber) {
-        for moved in moves {
-            self.table.index.relocate(moved.hash, (from, moved.from), (to, moved.to));
-        }
-    }
-
     /// Moves entries behind those of another page.
     fn transfer(&mut self, slots: &[u8], from: (PageNumber, &mut Body), into: (PageNumber, &mut Body)) {
         self.sweep.again(into.0);
         let moves = self.edit(into.1, |into| self.edit(from.1, |from| from.transfer(slots, into)));
-        self.relocate(&moves, from.0, into.0);
+        self.table.index.relocate_all(&moves, from.0, into.0);
     }
 }
 
