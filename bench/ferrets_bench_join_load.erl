@@ -17,11 +17,13 @@
 
 %% ---------------------------------------------------------------- records
 
-%% Opens a table and inserts records of these numbers.
+%% Opens a table and inserts records of these numbers. What is needed for that is let go a thousand at a time: the VM would not
+%% give a million numbers' memory back at once, and it would count as the join's.
 -spec fill(ferrets_bench_table:contender(), atom(), First :: non_neg_integer(), Count :: non_neg_integer()) -> ok.
 fill(Side, Tab, First, Count) ->
     ok = ferrets_bench_table:open(Side, Tab, ordered_set),
-    insert(Side, Tab, First, Count).
+    ferrets_bench_record:each_thousand(
+        fun(Numbers) -> ok = ferrets_bench_table:fill(Side, Tab, plain, [First + N || N <- Numbers]) end, Count).
 
 -spec insert(ferrets_bench_table:contender(), atom(), First :: non_neg_integer(), Count :: non_neg_integer()) -> ok.
 insert(Side, Tab, First, Count) ->
