@@ -98,7 +98,8 @@ impl Writer {
         let mut body = number.page().write();
         let looked_at = body.len().max(1);
         let before = losses.gone.len();
-        collect(&body, is_owned, &mut |slot, hash, stamp| {
+        let next = self.sweep.next.and_then(|next| self.pages.range(next..).next());
+        collect(&body, is_owned, next.map(|&next| PageNumber(next)), &mut |slot, hash, stamp| {
             dropped(hash, stamp);
             losses.gone.push(Gone { hash, page: number.0, slot });
         });
@@ -148,10 +149,17 @@ fn sort(gone: &mut Vec<Gone>) {
     *gone = sorted;
 }
 
-/// Shows the owned records of a page. Most have the same writer as the one before, so the question is rarely asked.
-fn collect(body: &Body, is_owned: &dyn Fn(Origin) -> bool, show: &mut dyn FnMut(u8, KeyHash, Stamp)) {
+/// Shows the owned records of a page. Most have the same writer as the one before, so the question is rarely asked. Meanwhile the
+/// next page's memory comes.
+fn collect(
+    body: &Body,
+    is_owned: &dyn Fn(Origin) -> bool,
+    next: Option<PageNumber>,
+    show: &mut dyn FnMut(u8, KeyHash, Stamp),
+) {
     let mut known: [Option<(Origin, bool)>; 4] = [None; 4];
     for slot in body.used_slots() {
+        next.into_iter().for_each(|next| next.page().prefetch_for_writing(slot));
         let (Some(stamp), Some(meta)) = (body.stamp(slot), body.meta(slot)) else { continue };
         let origin = stamp.version.origin;
         let place = &mut known[origin.0 as usize % 4];
