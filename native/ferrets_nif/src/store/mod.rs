@@ -326,11 +326,14 @@ impl Writer {
 
     /// What is to be done with a page after entries have gone; with the key that was its least, if all have.
     fn shrink(&mut self, number: PageNumber, mut body: Guard, emptied: Option<Term<'_>>) {
+        if let Some(least) = emptied {
+            return self.unlink(number, body, least);
+        }
         self.compact_if_due(&mut body);
-        match emptied {
-            Some(least) => self.unlink(number, body, least),
-            None if self.id.is_ordered() => self.join(number, body),
-            None => self.tidy(number, body),
+        if self.id.is_ordered() {
+            self.join(number, body);
+        } else {
+            self.tidy(number, body);
         }
     }
 

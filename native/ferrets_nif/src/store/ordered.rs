@@ -156,9 +156,9 @@ impl Writer {
     }
 
     /// Takes out a page that has lost its last entry, whose key was `key`. The only page stays.
-    pub(super) fn unlink(&mut self, number: PageNumber, body: Guard, key: Term<'_>) {
+    pub(super) fn unlink(&mut self, number: PageNumber, mut body: Guard, key: Term<'_>) {
         if body.before.is_none() && body.after.is_none() {
-            return;
+            return self.compact_if_due(&mut body);
         }
         let change = self.table.order.change();
         self.table.order.remove(key, number);
