@@ -35,6 +35,9 @@ impl<W> Replica<W> {
         budget: usize,
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
+        if let Some(origin) = self.owned.parted.remove(&peer) {
+            self.fence(origin, effects);
+        }
         self.take_down(peer, DownReason::Gone, effects);
         self.work(store, now, budget, effects)
     }
@@ -102,6 +105,7 @@ impl<W> Replica<W> {
     fn bring_up(&mut self, peer: Peer, own: Nonce, greeting: Greeting, effects: &mut Vec<Effect<W>>) {
         let origin = self.origins.intern(greeting.writer.incarnation, &greeting.writer.node);
         self.unfence(origin);
+        self.owned.parted.remove(&peer);
         let since = self.links.get(&peer).map_or_else(|| self.clock.last(), |link| link.since());
         let mut link = Link::new(own, since);
         let Greeting { nonce, echo, writer, started_ms, asks_conflicts, clock, .. } = greeting;
@@ -132,9 +136,11 @@ impl<W> Replica<W> {
         let Some(link) = self.links.remove(&peer) else { return };
         if let Some(up) = link.up() {
             effects.push(Effect::LinkDown(peer, reason));
+            let origin = self.origins.intern(up.writer.incarnation, &up.writer.node);
             if matches!(reason, DownReason::Gone | DownReason::Stalled) {
-                let origin = self.origins.intern(up.writer.incarnation, &up.writer.node);
                 self.fence(origin, effects);
+            } else {
+                self.owned.parted.insert(peer, origin);
             }
         }
         self.forget_pull(peer, effects);

@@ -7,7 +7,7 @@
 //! A server that was never linked with the lost one may have its rows, by a sync with one that was. So a server tells its
 //! peers whom it has fenced, when it does and when a link comes up; who is not linked with the lost server follows.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::effect::{Effect, Peer};
@@ -20,6 +20,8 @@ use crate::wire::{self, Garbled, Head, Nonce, Reader};
 #[derive(Debug, Default)]
 pub(crate) struct Owned {
     fenced: HashSet<Origin>,
+    /// Writers whose link was given up while they lived. Should they go before it is up again, they are lost as well.
+    pub parted: HashMap<Peer, Origin>,
     /// Writers whose rows the user wants dropped here, once.
     unwanted: HashSet<Origin>,
     /// Rows dropped by the present sweep, or the last one.

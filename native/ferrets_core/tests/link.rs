@@ -30,17 +30,22 @@ impl Host {
     }
 
     fn comparing_every(compare_interval_ms: u64) -> Self {
-        let config = Config {
+        Self::with(|config| config.compare_interval_ms = compare_interval_ms)
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
             writer: Writer { incarnation: 77, node: b"here".to_vec() },
             started_ms: 1,
             shape: SHAPE,
             tombstone_ttl_ms: 1000,
             stall_timeout_ms: 10_000,
-            compare_interval_ms,
+            compare_interval_ms: u64::MAX,
             asks_conflicts: false,
             drops_owned: false,
             limits: Limits::default(),
         };
+        change(&mut config);
         Host { replica: Replica::new(config), store: MapStore::default() }
     }
 
@@ -270,6 +275,17 @@ fn what_is_to_be_seen_together_is_merged_in_one_slice_and_announced_to_the_store
     assert_eq!(host.store.iter().count(), 9, "a budget of 2 does not cut a group in two");
     assert!(!host.store.in_group);
     assert_eq!(heads(&effects), [Head::Ack { link: NONCE, seq: 1 }]);
+}
+
+#[test]
+fn the_rows_of_a_server_that_dropped_the_link_go_when_it_dies() {
+    let mut host = Host::with(|config| config.drops_owned = true);
+    let link = host.link();
+    host.bytes(&Head::Batch { link, seq: 1 }.encode(), &group(2));
+    assert!(host.hear(&Head::Drop { link }).contains(&Effect::LinkDown(PEER, DownReason::DroppedByPeer)));
+    assert_eq!(host.store.iter().count(), 2, "it is alive, and may come back");
+    host.replica.peer_down(&mut host.store, NOW, PEER, 100, &mut Vec::new());
+    assert_eq!(host.store.iter().count(), 0);
 }
 
 #[test]
