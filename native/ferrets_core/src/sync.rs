@@ -38,8 +38,8 @@ impl Noted {
     fn has(&self, entry: &dyn Entry) -> bool {
         let Stamp { version, kind } = entry.stamp();
         let first = self.0.partition_point(|(hash, _, _)| *hash < entry.hash());
-        let of_hash = self.0.iter().skip(first).take_while(|(hash, _, _)| *hash == entry.hash());
-        of_hash.into_iter().any(|(_, noted, of_kind)| (*noted, *of_kind) == (version, kind))
+        let mut of_hash = self.0.iter().skip(first).take_while(|(hash, _, _)| *hash == entry.hash());
+        of_hash.any(|(_, noted, of_kind)| (*noted, *of_kind) == (version, kind))
     }
 }
 

@@ -401,9 +401,7 @@ impl Body {
             return;
         }
         let middle = low + (high - low) / 2;
-        if let Some(&slot) = self.order.get(middle) {
-            self.front.term(slot).prefetch_key();
-        }
+        self.prefetch_key_at(middle);
         self.anticipate(low, middle, steps - 1);
         self.anticipate(middle + 1, high, steps - 1);
     }
@@ -429,6 +427,7 @@ impl Body {
     }
 
     /// Asks for the cache lines in which the key at a position is.
+    #[inline]
     pub fn prefetch_key_at(&self, position: usize) {
         if let Some(slot) = self.at(position) {
             self.front.term(slot).prefetch_key();
