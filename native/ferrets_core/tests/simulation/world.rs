@@ -260,15 +260,15 @@ impl World {
         }
     }
 
-    /// Only a server that is linked with all others is in a linked cluster.
+    /// Only a server that is linked with each of the others is in a linked cluster.
     fn ask(&mut self, at: usize) {
-        let others = self.servers.len() - 1;
-        let server = &mut self.servers[at];
-        if server.replica.status(Time::from_ms(0)).peers.iter().filter(|peer| peer.state != LinkState::Opening).count()
-            != others
-        {
+        let peers = self.servers[at].replica.status(Time::from_ms(0)).peers;
+        let linked = |id| peers.iter().any(|peer| peer.peer == Peer(id) && peer.state != LinkState::Opening);
+        let own = self.servers[at].id;
+        if !self.servers.iter().all(|other| other.id == own || linked(other.id)) {
             return;
         }
+        let server = &mut self.servers[at];
         let key = ASKED + self.rng.u8(0..16);
         let operation = if self.rng.bool() { Operation::InsertNew } else { Operation::InsertNewOrLookup };
         let waiter = self.next_waiter;
