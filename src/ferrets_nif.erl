@@ -8,7 +8,7 @@
 
 -export([abi/0, has_blocks/0]).
 -export([create/4, close/1, strand/2, status/1]).
--export([lookup/2, lookup_element/3, lookup_element/4, member/2, size/1, first/1, last/1, next/2, prev/2, scan/2, scan_back/2]).
+-export([lookup/2, lookup_element/3, lookup_element/4, member/2, size/1, first/1, last/1, next/2, prev/2, scan/2, scan_back/3]).
 -export([select/4, select_on/5]).
 -export([check/3, insert/3, insert_many/3, delete/3, delete_many/3, delete_objects/3, ask/4]).
 -export([local_insert/2, local_delete/2, local_delete_objects/2, local_delete_owned/3]).
@@ -35,6 +35,9 @@
 %% What is wanted: what matching records give, in the table's order or, of an `ordered_set', in reverse; the records that
 %% give `true'; or only how many do.
 -type mode() :: forward | backward | hits | count.
+%% How much is wanted at most; or all, put before a list one by one: the slices of a query that goes `backward' make one list,
+%% in the table's order.
+-type bound() :: pos_integer() | infinity | [term()].
 -type selected() ::
     {done, Count :: non_neg_integer(), [term()]}
     | {more, Count :: non_neg_integer(), [term()], position(), program()}.
@@ -145,18 +148,19 @@ prev(_Tab, _Key) -> not_loaded().
 -spec scan(atom(), position()) -> {[tuple()], position() | done}.
 scan(_Tab, _Position) -> not_loaded().
 
-%% The same from the end, in a table that has an order; its positions are for this call only.
--spec scan_back(atom(), position()) -> {[tuple()], position() | done}.
-scan_back(_Tab, _Position) -> not_loaded().
+%% The same from the end, in a table that has an order, the records being put before a list one by one: those of the slices
+%% together are in the table's order. Its positions are for this call only.
+-spec scan_back(atom(), position(), [tuple()]) -> {[tuple()], position() | done}.
+scan_back(_Tab, _Position, _Later) -> not_loaded().
 
 %% A slice of a query. It ends when so many have been found, of records that share a hash perhaps some more, or when its time
 %% is over: `more' says where to go on. A malformed specification raises `badarg'.
--spec select(atom(), ets:match_spec(), mode(), pos_integer() | infinity) -> selected().
-select(_Tab, _Spec, _Mode, _Limit) -> not_loaded().
+-spec select(atom(), ets:match_spec(), mode(), bound()) -> selected().
+select(_Tab, _Spec, _Mode, _Bound) -> not_loaded().
 
 %% The next slice.
--spec select_on(atom(), program(), position(), mode(), pos_integer() | infinity) -> selected().
-select_on(_Tab, _Program, _Position, _Mode, _Limit) -> not_loaded().
+-spec select_on(atom(), program(), position(), mode(), bound()) -> selected().
+select_on(_Tab, _Program, _Position, _Mode, _Bound) -> not_loaded().
 
 %% ---------------------------------------------------------------- writes by local callers
 

@@ -7,30 +7,39 @@
 
 -export([to_list/1, foldl/3, foldr/3, each_slice/2]).
 
--type scan() :: fun((ferrets_nif:position()) -> {[tuple()], ferrets_nif:position() | done}).
-
+%% From the end, as a list grows at its front: to append slices would hold a scheduler for longer than all else.
 -spec to_list(atom()) -> [tuple()].
 to_list(Tab) ->
-    gather(ferrets_nif:scan(Tab, start), Tab).
+    to_list(Tab, start, []).
 
--spec gather({[tuple()], ferrets_nif:position() | done}, atom()) -> [tuple()].
-gather({Records, done}, _Tab) -> Records;
-gather({Records, Position}, Tab) -> Records ++ gather(ferrets_nif:scan(Tab, Position), Tab).
+-spec to_list(atom(), ferrets_nif:position(), [tuple()]) -> [tuple()].
+to_list(Tab, Position, Later) ->
+    case ferrets_nif:scan_back(Tab, Position, Later) of
+        {Records, done} -> Records;
+        {Records, Next} -> to_list(Tab, Next, Records)
+    end.
 
 -spec foldl(fun((tuple(), Acc) -> Acc), Acc, atom()) -> Acc.
 foldl(Fun, Acc, Tab) ->
-    fold(Fun, Acc, fun(Position) -> ferrets_nif:scan(Tab, Position) end, start).
+    foldl(Fun, Acc, Tab, start).
+
+-spec foldl(fun((tuple(), Acc) -> Acc), Acc, atom(), ferrets_nif:position()) -> Acc.
+foldl(Fun, Acc, Tab, Position) ->
+    case ferrets_nif:scan(Tab, Position) of
+        {Records, done} -> lists:foldl(Fun, Acc, Records);
+        {Records, Next} -> foldl(Fun, lists:foldl(Fun, Acc, Records), Tab, Next)
+    end.
 
 %% From the last record to the first, if the table has an order.
 -spec foldr(fun((tuple(), Acc) -> Acc), Acc, atom()) -> Acc.
 foldr(Fun, Acc, Tab) ->
-    fold(Fun, Acc, fun(Position) -> ferrets_nif:scan_back(Tab, Position) end, start).
+    foldr(Fun, Acc, Tab, start).
 
--spec fold(fun((tuple(), Acc) -> Acc), Acc, scan(), ferrets_nif:position()) -> Acc.
-fold(Fun, Acc, Scan, Position) ->
-    case Scan(Position) of
-        {Records, done} -> lists:foldl(Fun, Acc, Records);
-        {Records, Next} -> fold(Fun, lists:foldl(Fun, Acc, Records), Scan, Next)
+-spec foldr(fun((tuple(), Acc) -> Acc), Acc, atom(), ferrets_nif:position()) -> Acc.
+foldr(Fun, Acc, Tab, Position) ->
+    case ferrets_nif:scan_back(Tab, Position, []) of
+        {Records, done} -> lists:foldr(Fun, Acc, Records);
+        {Records, Next} -> foldr(Fun, lists:foldr(Fun, Acc, Records), Tab, Next)
     end.
 
 %% Shows the records a list at a time.

@@ -6,13 +6,13 @@ use rustler::{Encoder, Env, Term};
 
 use crate::beam::arena::Seen;
 use crate::beam::call::{nif, Answer, BadArg};
-use crate::beam::term::{element, list, nil, singleton};
+use crate::beam::term::{element, in_front_of, list, nil, singleton};
 use crate::index::Gone;
 use crate::read;
 use crate::registry;
 use crate::slice::Slice;
 use crate::table::{Table, TableId};
-use crate::walk::{self, Direction, Position, Step};
+use crate::walk::{self, Course, Direction, Position, Step};
 
 mod atoms {
     rustler::atoms! { end_of_table = "$end_of_table", start, done }
@@ -124,9 +124,8 @@ fn neighbour<'a>(
     beyond: Option<Term<'a>>,
 ) -> Answer<'a> {
     let mut found = atoms::end_of_table().encode(env);
-    walk::by_key(table, id, direction, beyond, |record| {
+    walk::neighbour(table, id, direction, beyond, |record| {
         found = element(record.term(), id.keypos()).unwrap_or(record.term()).in_env(env);
-        (found, Step::Enough)
     })?;
     Ok(found)
 }
@@ -156,22 +155,29 @@ fn next_by_hash<'a>(env: Env<'a>, table: &'static Table, id: TableId, key: Term<
 }
 
 fn scan<'a>(env: Env<'a>, [name, position]: [Term<'a>; 2]) -> Answer<'a> {
-    scan_on(env, name, position, Direction::Up)
+    let (records, next) = scan_on(env, name, position, Direction::Up)?;
+    Ok((list(env, &records), next).encode(env))
 }
 
-fn scan_back<'a>(env: Env<'a>, [name, position]: [Term<'a>; 2]) -> Answer<'a> {
-    scan_on(env, name, position, Direction::Down)
+fn scan_back<'a>(env: Env<'a>, [name, position, later]: [Term<'a>; 3]) -> Answer<'a> {
+    let (records, next) = scan_on(env, name, position, Direction::Down)?;
+    Ok((in_front_of(env, later, &records), next).encode(env))
 }
 
-fn scan_on<'a>(env: Env<'a>, name: Term<'a>, position: Term<'a>, direction: Direction) -> Answer<'a> {
+/// The records of a slice, as the walk comes by them, and where to go on.
+fn scan_on<'a>(
+    env: Env<'a>,
+    name: Term<'a>,
+    position: Term<'a>,
+    direction: Direction,
+) -> Result<(Vec<Term<'a>>, Term<'a>), BadArg> {
     let (table, id) = table(name)?;
     let slice = Slice::begin(env);
-    let (records, next) = if id.is_ordered() {
-        scan_by_key(env, (table, id), direction, position, &slice)?
+    if id.is_ordered() {
+        scan_by_key(env, (table, id), direction, position, &slice)
     } else {
-        scan_by_hash(env, table, id, position, &slice)?
-    };
-    Ok((list(env, &records), next).encode(env))
+        scan_by_hash(env, table, id, position, &slice)
+    }
 }
 
 /// A position in the order of keys is `{Key}`, the key shown last.
@@ -187,15 +193,20 @@ fn scan_by_key<'a>(
         None if atoms::start() == position => None,
         None => return Err(BadArg),
     };
+    let mut course = Course { direction, beyond, range: None };
     let mut records = Vec::new();
-    let mut next = position;
-    let is_done = walk::by_key(table, id, direction, beyond, |record| {
-        let record = record.copy(env);
-        records.push(record);
-        next = element(record, id.keypos()).unwrap_or(record);
-        (next, if slice.is_over(records.len()) { Step::Enough } else { Step::More })
-    })?;
-    Ok((records, if is_done { atoms::done().encode(env) } else { (next,).encode(env) }))
+    let show = |record: Seen<'_>| {
+        records.push(record.copy(env));
+        if slice.is_over(records.len()) {
+            Step::Enough
+        } else {
+            Step::More
+        }
+    };
+    if walk::by_range(table, id, &mut course, |key| key.in_env(env), || slice.is_over(0), show)? {
+        return Ok((records, atoms::done().encode(env)));
+    }
+    Ok((records, course.beyond.map_or(position, |key| (key,).encode(env))))
 }
 
 /// A position in the order of hashes is an integer, the least hash that has not been shown.
@@ -244,4 +255,4 @@ nif!("last", 1, last);
 nif!("next", 2, next);
 nif!("prev", 2, prev);
 nif!("scan", 2, scan);
-nif!("scan_back", 2, scan_back);
+nif!("scan_back", 3, scan_back);

@@ -11,7 +11,7 @@ use rustler::{Encoder, Env, ResourceArc, Term};
 
 use crate::beam::arena::Seen;
 use crate::beam::call::{is_on_dirty_scheduler, nif, on_dirty_scheduler, Answer, BadArg};
-use crate::beam::term::{element, list};
+use crate::beam::term::{element, in_front_of, list};
 use crate::index::Gone;
 use crate::matching::{Kept, Malformed, Matcher, Program, Scope};
 use crate::nif_read::table;
@@ -37,14 +37,16 @@ enum Wanted {
 
 /// How a query is to be run.
 #[derive(Clone, Copy)]
-struct Mode {
+struct Mode<'a> {
     wanted: Wanted,
     direction: Direction,
     limit: usize,
+    /// The results are put before this list one by one.
+    later: Option<Term<'a>>,
 }
 
-impl Mode {
-    fn decode(mode: Term<'_>, limit: Term<'_>) -> Result<Self, BadArg> {
+impl<'a> Mode<'a> {
+    fn decode(mode: Term<'a>, limit: Term<'a>) -> Result<Self, BadArg> {
         let (wanted, direction) = match mode {
             mode if atoms::forward() == mode => (Wanted::Results, Direction::Up),
             mode if atoms::backward() == mode => (Wanted::Results, Direction::Down),
@@ -52,12 +54,13 @@ impl Mode {
             mode if atoms::count() == mode => (Wanted::Count, Direction::Up),
             _ => return Err(BadArg),
         };
-        let limit = match limit.decode::<usize>() {
-            Ok(limit) if limit > 0 => limit,
-            Err(_) if atoms::infinity() == limit => usize::MAX,
+        let (limit, later) = match limit.decode::<usize>() {
+            Ok(limit) if limit > 0 => (limit, None),
+            Err(_) if atoms::infinity() == limit => (usize::MAX, None),
+            Err(_) if limit.is_list() => (usize::MAX, Some(limit)),
             _ => return Err(BadArg),
         };
-        Ok(Mode { wanted, direction, limit })
+        Ok(Mode { wanted, direction, limit, later })
     }
 }
 
@@ -76,7 +79,7 @@ struct Query<'a, 'c> {
     table: &'static Table,
     id: TableId,
     matcher: Matcher<'a, 'c>,
-    mode: Mode,
+    mode: Mode<'a>,
     slice: Slice<'a>,
     found: RefCell<Found<'a>>,
 }
@@ -184,14 +187,21 @@ impl<'a> Query<'a, '_> {
             return Ok(step == Some(Step::Enough));
         }
         // They may have to be read several times, until they have been read all at once.
-        let records = read::find_all(self.table, self.id, key, |record| record.copy(self.env))?;
+        let mut records = read::find_all(self.table, self.id, key, |record| record.copy(self.env))?;
+        if self.mode.direction == Direction::Down {
+            records.reverse();
+        }
         Ok(records.into_iter().map(|record| self.show(record.into())).filter(|step| *step == Step::Enough).count() > 0)
     }
 
     /// What the slice has found, and how many.
     fn into_found(self) -> (usize, Term<'a>) {
         let found = self.found.into_inner();
-        (found.count, list(self.env, &found.terms))
+        let terms = match self.mode.later {
+            Some(later) => in_front_of(self.env, later, &found.terms),
+            None => list(self.env, &found.terms),
+        };
+        (found.count, terms)
     }
 }
 

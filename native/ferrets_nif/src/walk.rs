@@ -60,19 +60,17 @@ impl Stop {
     }
 }
 
-/// Shows the records beyond a key (all, if there is none), in the order of keys. `show` runs under a page's lock; it
-/// copies what it wants and returns its copy of the key, from which the walk goes on should the page have moved.
-/// Returns whether all records have been shown.
+/// Shows the record next to a key, or the first (the last, going down), if there is one. `show` runs under a page's lock.
 ///
 /// # Errors
 /// [`Gone`] if the table has been dropped.
-pub fn by_key<'a>(
+pub fn neighbour(
     table: &Table,
     id: TableId,
     direction: Direction,
-    mut beyond: Option<Term<'a>>,
-    mut show: impl FnMut(Seen<'_>) -> (Term<'a>, Step),
-) -> Result<bool, Gone> {
+    beyond: Option<Term<'_>>,
+    show: impl FnOnce(Seen<'_>),
+) -> Result<(), Gone> {
     let is_there = || table.id() == id;
     let mut guess = beyond.and_then(|_| Stop::last(id));
     'seek: loop {
@@ -101,44 +99,31 @@ pub fn by_key<'a>(
                 (Some(stop), _) => Some(Ok(stop.position)),
                 (None, beyond) => beyond.map(|key| body.search(key)),
             };
-            let mut show = |record: Seen<'_>| {
-                let (key, step) = show(record);
-                beyond = Some(key);
-                step
-            };
-            if let Some(position) = show_page(&body, direction, begin, &mut show) {
+            if let Some((position, record)) = next_in_page(&body, direction, begin) {
                 LAST_STOP.set(Stop { id, page: number, position });
-                return Ok(false);
+                show(record);
+                return Ok(());
             }
             next = match direction {
                 Direction::Up => body.after,
                 Direction::Down => body.before,
             };
         }
-        return Ok(true);
+        return Ok(());
     }
 }
 
-/// Shows the records of a page from where [`Body::search`] has found a key on, or all. Returns the position at which `show` has
-/// had enough.
-fn show_page(
-    body: &Body,
-    direction: Direction,
-    begin: Option<Result<usize, usize>>,
-    show: &mut impl FnMut(Seen<'_>) -> Step,
-) -> Option<usize> {
-    let mut stops_at = |position: &usize| {
-        let record = body.at(*position).and_then(|slot| body.record(slot));
-        record.is_some_and(|record| show(record) == Step::Enough)
-    };
+/// The first record of a page from where [`Body::search`] has found a key on, or of all, and its position.
+fn next_in_page(body: &Body, direction: Direction, begin: Option<Result<usize, usize>>) -> Option<(usize, Seen<'_>)> {
+    let record = |position: usize| Some((position, body.at(position).and_then(|slot| body.record(slot))?));
     match direction {
         Direction::Up => {
             let first = begin.map_or(0, |found| found.map_or_else(|at| at, |at| at + 1));
-            (first..body.len()).find(&mut stops_at)
+            (first..body.len()).find_map(record)
         }
         Direction::Down => {
             let end = begin.map_or(body.len(), |found| found.unwrap_or_else(|at| at));
-            (0..end).rev().find(stops_at)
+            (0..end).rev().find_map(record)
         }
     }
 }

@@ -111,6 +111,11 @@ pub fn cons<'a>(env: Env<'a>, head: Term<'a>, tail: Term<'a>) -> Term<'a> {
     unsafe { Term::new(env, enif_make_list_cell(env.as_c_arg(), head.as_c_arg(), tail.as_c_arg())) }
 }
 
+/// A list with `terms` put before `later`, one by one: the last of them comes first.
+pub fn in_front_of<'a>(env: Env<'a>, later: Term<'a>, terms: &[Term<'a>]) -> Term<'a> {
+    terms.iter().fold(later, |later, term| cons(env, *term, later))
+}
+
 /// `[Element]`.
 pub fn singleton<'a>(env: Env<'a>, element: Term<'a>) -> Term<'a> {
     let raw = element.in_env(env).as_c_arg();
