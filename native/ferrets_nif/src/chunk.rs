@@ -2,7 +2,8 @@
 //!
 //! All chunks are of one size: what one arena gives back fits the next, so that endless overwriting leaves no holes. They are cut
 //! from regions of the size of a large page, since readers come to them at random ([`crate::os::advise_large_pages`]). A region is made
-//! ahead of need, by the reaper; one whose chunks are all free goes back to the system, but for a reserve.
+//! ahead of need, by the reaper, or where it falls behind by who needs it; one whose chunks are all free goes back to the system, but for a
+//! reserve.
 
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
@@ -10,15 +11,19 @@ use std::ptr::NonNull;
 
 use parking_lot::Mutex;
 
-use crate::os::{give_back, prefetch};
+use crate::os::{advise_large_pages, advise_small_pages, give_back, prefetch};
 use crate::pool::{allocate_region, REGION};
 use crate::reaper;
 
 /// The words of a chunk that can be used.
 pub const WORDS: usize = 255;
 
-/// A region is made when fewer chunks than this are free: at full speed they last for two milliseconds.
-const STOCK_MIN: usize = 128;
+/// A region is made when fewer chunks than this are free: at full speed they last for some ten milliseconds. The system needs half a
+/// millisecond to clear a large page, but ten where it has to be given memory first, as in a virtual machine.
+const STOCK_MIN: usize = REGION_CHUNKS;
+
+/// No system has smaller pages.
+const SMALL_PAGE: usize = 4096;
 
 /// So many free chunks are kept in any case, and as many more as make up this part of those that are in use.
 const RESERVE_MIN: usize = 4 * REGION_CHUNKS;
@@ -37,7 +42,15 @@ struct Chunk {
 /// What stands at the beginning of a region. Its chunks are the ones behind it.
 struct Region {
     free: Option<NonNull<Chunk>>,
+    /// So many chunks have been in use. Those behind are free, and perhaps have no memory yet.
+    touched: usize,
     used: usize,
+}
+
+impl Region {
+    fn has_free(&self) -> bool {
+        self.free.is_some() || self.touched < REGION_CHUNKS
+    }
 }
 
 /// All regions, by their addresses.
@@ -52,6 +65,8 @@ struct Depot {
     used: usize,
     /// The reaper has been asked to trim.
     trims: bool,
+    /// The reaper has been asked for a region.
+    refills: bool,
 }
 
 static DEPOT: Mutex<Depot> = Mutex::new(Depot {
@@ -61,6 +76,7 @@ static DEPOT: Mutex<Depot> = Mutex::new(Depot {
     free: 0,
     used: 0,
     trims: false,
+    refills: false,
 });
 
 impl Depot {
@@ -71,19 +87,35 @@ impl Depot {
         unsafe { &mut *(address as *mut Region) }
     }
 
+    /// Adds a region, whose chunks are all free.
+    fn add(&mut self, start: *mut u8) {
+        // SAFETY: a region has room for this and so many chunks, and belonged to who brings it.
+        unsafe { start.cast::<Region>().write(Region { free: None, touched: 0, used: 0 }) };
+        self.empty.insert(start as usize);
+        self.free += REGION_CHUNKS;
+    }
+
     fn take(&mut self) -> Option<NonNull<Chunk>> {
         let address = *self.roomy.first().or(self.empty.first())?;
         // SAFETY: it stands among the regions, and `self` is what the lock protects.
         let region = unsafe { Self::region(address) };
-        let chunk = region.free?;
-        // SAFETY: free chunks are nobody's but their region's.
-        region.free = unsafe { chunk.as_ref().next };
+        let chunk = match region.free {
+            Some(chunk) => {
+                // SAFETY: free chunks are nobody's but their region's.
+                region.free = unsafe { chunk.as_ref().next };
+                chunk
+            }
+            None => {
+                region.touched += 1;
+                NonNull::new((address as *mut Chunk).wrapping_add(region.touched))?
+            }
+        };
         region.used += 1;
         if region.used == 1 {
             self.empty.remove(&address);
             self.roomy.insert(address);
         }
-        if region.free.is_none() {
+        if !region.has_free() {
             self.roomy.remove(&address);
         }
         self.free -= 1;
@@ -97,7 +129,7 @@ impl Depot {
         let address = chunk.as_ptr() as usize & !(REGION - 1);
         // SAFETY: a chunk lies in its region, which is as large as it is aligned; `self` is what the lock protects.
         let region = unsafe { Self::region(address) };
-        if region.free.is_none() {
+        if !region.has_free() {
             self.roomy.insert(address);
         }
         // SAFETY: by contract it is nobody's.
@@ -117,22 +149,31 @@ impl Depot {
     }
 }
 
-/// Makes chunks, ahead of need.
-pub fn refill() {
+/// Memory for a region, and a large page of it if the system sees to that.
+fn region_memory() -> *mut u8 {
     let spare = DEPOT.lock().spare.pop();
-    let address = spare.unwrap_or_else(|| allocate_region() as usize);
-    let chunk = |at: usize| (address as *mut Chunk).wrapping_add(at);
-    let mut free = None;
-    for at in (1..=REGION_CHUNKS).rev() {
-        // SAFETY: the region has room for a `Region` and so many chunks, and is ours alone. Their words need no value.
-        unsafe { (&raw mut (*chunk(at)).next).write(free) };
-        free = NonNull::new(chunk(at));
+    spare.map_or_else(allocate_region, |address| address as *mut u8)
+}
+
+/// Makes a region ahead of need. Its memory is there when this is done.
+fn restock() {
+    let start = region_memory();
+    for page in (0..REGION).step_by(SMALL_PAGE) {
+        // SAFETY: the region is ours alone.
+        unsafe { start.wrapping_add(page).write_volatile(0) };
     }
-    // SAFETY: as above.
-    unsafe { (address as *mut Region).write(Region { free, used: 0 }) };
     let mut depot = DEPOT.lock();
-    depot.empty.insert(address);
-    depot.free += REGION_CHUNKS;
+    depot.add(start);
+    depot.refills = false;
+}
+
+/// Makes a region for who needs a chunk at once. To clear a large page takes long: so its memory comes by small ones, as it is used.
+fn make_do() {
+    let start = region_memory();
+    advise_small_pages(start.cast(), REGION);
+    DEPOT.lock().add(start);
+    // Now that it has begun with small pages, the system may put them together when it has time.
+    advise_large_pages(start.cast(), REGION);
 }
 
 /// Gives the memory of empty regions back to the system, but for the reserve.
@@ -154,16 +195,19 @@ fn trim() {
 
 fn take() -> NonNull<Chunk> {
     loop {
-        let (chunk, left) = {
+        let (chunk, is_short) = {
             let mut depot = DEPOT.lock();
-            (depot.take(), depot.free)
+            let chunk = depot.take();
+            let is_short = depot.free < STOCK_MIN && !depot.refills;
+            depot.refills |= is_short;
+            (chunk, is_short)
         };
-        if left == STOCK_MIN {
-            reaper::run(refill);
+        if is_short {
+            reaper::run(restock);
         }
         match chunk {
             Some(chunk) => return chunk,
-            None => refill(),
+            None => make_do(),
         }
     }
 }

@@ -31,16 +31,22 @@ pub fn pin_library() {
     unsafe { dlopen(origin.assume_init().file, RTLD_LAZY | RTLD_NODELETE) };
 }
 
-/// Makes the present thread give way to schedulers: a thread that is woken may else push out the one that woke it.
+/// Makes the present thread give way to schedulers: a thread that is woken may else push out the one that woke it, and that
+/// may hold a lock.
 pub fn stay_in_background() {
     #[cfg(target_os = "linux")]
     {
         extern "C" {
             fn setpriority(which: c_int, who: u32, nice: c_int) -> c_int;
+            fn sched_setscheduler(thread: c_int, policy: c_int, priority: *const c_int) -> c_int;
         }
         const PRIO_PROCESS: c_int = 0;
-        // SAFETY: takes no pointers. On Linux, 0 is the calling thread, not the process.
-        unsafe { setpriority(PRIO_PROCESS, 0, 10) };
+        const SCHED_BATCH: c_int = 3;
+        // SAFETY: the pointer is valid. On Linux, 0 is the calling thread, not the process.
+        unsafe {
+            sched_setscheduler(0, SCHED_BATCH, &0);
+            setpriority(PRIO_PROCESS, 0, 10);
+        }
     }
 }
 
@@ -50,6 +56,13 @@ pub fn advise_large_pages(start: *mut c_void, len: usize) {
     const MADV_HUGEPAGE: c_int = 14;
     // SAFETY: this advice does not change what is in memory, whoever's it is.
     unsafe { advise(start, len, MADV_HUGEPAGE) };
+}
+
+/// Asks for small pages.
+pub fn advise_small_pages(start: *mut c_void, len: usize) {
+    const MADV_NOHUGEPAGE: c_int = 15;
+    // SAFETY: this advice does not change what is in memory, whoever's it is.
+    unsafe { advise(start, len, MADV_NOHUGEPAGE) };
 }
 
 /// Lets the system have memory back. It stays ours to use; what was in it is lost.

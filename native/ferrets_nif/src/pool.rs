@@ -67,7 +67,7 @@ impl<T: Sync> AtomicRef<T> {
 pub const REGION: usize = 2 << 20;
 
 /// A region is made when fewer shells than this are left.
-const STOCK_MIN: usize = 64;
+const STOCK_MIN: usize = 128;
 
 /// Memory for a region, which is never freed, of any content.
 pub fn allocate_region() -> *mut u8 {
