@@ -344,11 +344,21 @@ impl Index {
 
     /// Adds a place. Returns how many bytes more the index takes.
     pub fn insert(&self, owner: TableId, place: Place) -> i64 {
-        let hash = place.hash();
         let mut growth = 0;
-        while self.split(owner, hash, &mut growth) {}
-        self.subtable(hash).write().insert(place);
-        growth
+        loop {
+            let subtable = self.subtable(place.hash());
+            let mut writing = subtable.write();
+            if !writing.is_crowded() {
+                writing.insert(place);
+                return growth;
+            }
+            let depth = writing.range().depth;
+            drop(writing);
+            if !self.split(owner, subtable, depth, &mut growth) {
+                subtable.write().insert(place);
+                return growth;
+            }
+        }
     }
 
     /// Takes out the places of many slots, best in about the order of their hashes.
@@ -402,14 +412,11 @@ impl Index {
         writing.insert(place);
     }
 
-    /// Splits the sub-table of `hash` if it is crowded and can be split. Returns whether it did.
-    fn split(&self, owner: TableId, hash: u32, growth: &mut i64) -> bool {
-        let Ok((subtable, reading)) = self.read(owner, hash, || true) else { return false };
-        let depth = reading.range().depth;
-        if !reading.is_crowded() || !self.has_directory_for(depth + 1, growth) {
+    /// Splits a sub-table of this depth, if that is worth it. Returns whether it did.
+    fn split(&self, owner: TableId, subtable: &'static Subtable, depth: u32, growth: &mut i64) -> bool {
+        if !self.has_directory_for(depth + 1, growth) {
             return false;
         }
-        drop(reading);
         let sibling = SUBTABLES.take();
         let (mut writing, mut other) = (subtable.write(), sibling.write());
         other.reset(owner);

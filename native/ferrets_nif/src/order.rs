@@ -245,6 +245,17 @@ impl Order {
         Change(&self.version)
     }
 
+    /// The page that has a key, or would. Takes no lock: each would cost as much as a step of the search.
+    ///
+    /// # Safety
+    /// Nobody but the caller changes the order meanwhile.
+    pub unsafe fn page_of(&self, key: Term<'_>) -> Option<PageNumber> {
+        // SAFETY: the pointer is valid, and by contract nobody has more than a lock for reading.
+        let inner = unsafe { &*self.root.data_ptr() }.aim(Aim::Key(key))?;
+        // SAFETY: likewise.
+        unsafe { &*inner.node.data_ptr() }.aim(Aim::Key(key))
+    }
+
     fn inner(&self, key: Term<'_>) -> (usize, &'static Inner) {
         let root = self.root.read();
         let at = root.locate(key);

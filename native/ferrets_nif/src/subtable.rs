@@ -90,8 +90,12 @@ impl Subtable {
 
     #[inline]
     fn covers(&self, owner: TableId, hash: u32) -> bool {
-        self.owner.load(Ordering::Relaxed) == owner.to_bits()
-            && Range::unpack(self.range.load(Ordering::Relaxed)).has(hash)
+        self.owner.load(Ordering::Relaxed) == owner.to_bits() && self.range().has(hash)
+    }
+
+    #[inline]
+    fn range(&self) -> Range {
+        Range::unpack(self.range.load(Ordering::Relaxed))
     }
 
     /// The count of places that have changed. Who found nothing at an old place compares it.
@@ -115,7 +119,7 @@ impl Subtable {
             let covers = self.covers(owner, hash);
             if covers {
                 found.begin(self.relocations());
-                let depth = Range::unpack(self.range.load(Ordering::Relaxed)).depth;
+                let depth = self.range().depth;
                 self.slots.each_of(depth, hash, |place| found.push(place));
             }
             // The reads above come before the one below.
@@ -138,7 +142,7 @@ impl Subtable {
         if self.is_spilled.load(Ordering::Relaxed) {
             self.locked.read().places.each_of(&self.slots, hash, show);
         } else {
-            let depth = Range::unpack(self.range.load(Ordering::Relaxed)).depth;
+            let depth = self.range().depth;
             self.slots.each_of(depth, hash, show);
         }
     }
@@ -168,17 +172,12 @@ pub struct Reading<'a> {
 impl Reading<'_> {
     /// Which hashes it holds.
     pub fn range(&self) -> Range {
-        Range::unpack(self.subtable.range.load(Ordering::Relaxed))
+        self.subtable.range()
     }
 
     /// How many places are of records.
     pub fn records(&self) -> usize {
         self.locked.records
-    }
-
-    /// Whether it is time to split.
-    pub fn is_crowded(&self) -> bool {
-        self.locked.places.is_crowded(self.range().prefix)
     }
 
     /// Shows the places with a hash.
@@ -202,6 +201,16 @@ impl Writing<'_> {
     /// Whose it is.
     pub fn owner(&self) -> TableId {
         TableId::from_bits(self.subtable.owner.load(Ordering::Relaxed))
+    }
+
+    /// Which hashes it holds.
+    pub fn range(&self) -> Range {
+        self.subtable.range()
+    }
+
+    /// Whether it is time to split.
+    pub fn is_crowded(&self) -> bool {
+        self.locked.places.is_crowded(self.range().prefix)
     }
 
     /// Empties it and gives it to a table, or to nobody.
@@ -260,7 +269,7 @@ impl Writing<'_> {
             true
         });
         mine.records -= its.records;
-        let prefix = Range::unpack(self.subtable.range.load(Ordering::Relaxed)).prefix << 1;
+        let prefix = self.range().prefix << 1;
         let depth = self.locked.places.depth();
         let upper = Range { prefix: prefix | 1, depth };
         let owner = self.owner();

@@ -4,7 +4,6 @@ use ferrets_core::store::Kind;
 use rustler::Term;
 
 use crate::beam::compare::compare;
-use crate::order::Aim;
 use crate::page::{Body, Meta, PageNumber, SLOTS_MAX, WORDS_MAX};
 
 use super::{Guard, Guess, Item, Writer, JOINED_MAX, SLOTS_MIN};
@@ -49,6 +48,12 @@ impl Writer {
         self.pages.len() <= NEAR_MAX
     }
 
+    /// The page in whose range the key is.
+    pub(super) fn page_over(&self, key: Term<'_>) -> PageNumber {
+        // SAFETY: this is the table's only writer.
+        unsafe { self.table.order.page_of(key) }.unwrap_or(self.tail)
+    }
+
     /// The page in whose range the key is, and the key's position there.
     fn page_of(&mut self, key: Term<'_>, guess: Option<Guess>) -> (PageNumber, Guard, usize) {
         if let Some(Guess { page, position }) = guess {
@@ -69,8 +74,7 @@ impl Writer {
                 return (self.tail, body, len);
             }
         }
-        let seek = self.table.order.seek(self.id, Aim::Key(key), || true);
-        let number = seek.unwrap_or(self.tail);
+        let number = self.page_over(key);
         let body = number.page().write();
         let position = if guess.is_some() || self.is_near() { body.search_near(key) } else { body.search(key) };
         let position = position.unwrap_or_else(|position| position);

@@ -8,7 +8,6 @@ use parking_lot::RwLockReadGuard;
 use rustler::Term;
 
 use crate::beam::compare::compare;
-use crate::order::Aim;
 use crate::page::{Body, PageNumber};
 
 use super::{Item, Writer};
@@ -56,10 +55,10 @@ impl Writer {
         let is_new = |item: &Item<'_>| self.table.index.peek(item.hash()).is_none();
         let pages: Vec<(usize, PageNumber)> = (items.iter().enumerate())
             .filter(|(_, item)| is_new(item))
-            .filter_map(|(at, item)| {
-                let page = self.table.order.seek(self.id, Aim::Key(item.key_term()), || true).ok()?;
+            .map(|(at, item)| {
+                let page = self.page_over(item.key_term());
                 page.page().prefetch_body();
-                Some((at, page))
+                (at, page)
             })
             .collect();
         let mut searches = Vec::with_capacity(pages.len());
