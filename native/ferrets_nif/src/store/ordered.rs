@@ -76,6 +76,7 @@ impl Writer {
         }
         let number = self.page_over(key);
         let body = number.page().write();
+        body.prefetch_room();
         let position = if guess.is_some() || self.is_near() { body.search_near(key) } else { body.search(key) };
         let position = position.unwrap_or_else(|position| position);
         self.is_ascending = number == self.tail && position == body.len();
