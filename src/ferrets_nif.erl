@@ -21,7 +21,7 @@
 -on_load(load/0).
 
 %% Raised by both sides together whenever a call's name, arity, arguments or meaning change.
--define(ABI, 6).
+-define(ABI, 7).
 
 -opaque handle() :: reference().
 %% A peer's number, given out by the server: the library knows no pids of other servers.

@@ -138,6 +138,7 @@ any_term_is_key_or_value(_Config) ->
     Terms = [
         self(), make_ref(), fun() -> ok end, fun lists:map/2, 1 bsl 200, 1.5, -0.0, <<1:3>>, binary:copy(<<"x">>, 1000), "",
         [a | b], {}, #{a => #{}}, hd(erlang:ports()), 'ärgerlich'
+        | ferrets_test_terms:native_records()
     ],
     ok = ferrets:insert_many(?TAB, [{Term, Term} || Term <- Terms]),
     [?assertEqual([{Term, Term}], ferrets:lookup(?TAB, Term)) || Term <- Terms],

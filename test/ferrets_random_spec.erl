@@ -45,7 +45,7 @@ leaf() ->
         {2, fun() -> one([[], {}, #{}, <<>>, <<"ab">>, <<1:3>>, binary:copy(<<"x">>, 70)]) end},
         {2, fun() -> one([1 bsl 59, -(1 bsl 59), 1 bsl 63, -(1 bsl 63), (1 bsl 64) + 1, -(1 bsl 70), 1 bsl 53]) end},
         {1, fun() -> one([float(1 bsl 53), 1.0e300, trunc(1.0e300), 1 bsl 1030, 1.5e-300]) end},
-        {2, fun() -> one([self(), remote_pid(), reference(), hd(erlang:ports()), fun lists:map/2, fun erlang:node/0]) end}
+        {2, fun() -> one([self(), remote_pid(), reference(), hd(erlang:ports()), fun lists:map/2, fun erlang:node/0] ++ ferrets_test_terms:native_records()) end}
     ]).
 
 %% Of a node that does not exist.

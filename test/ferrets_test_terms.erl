@@ -7,7 +7,7 @@
 %%% functions called here. A term is wrapped in `exactly/1' wherever PropEr would take it for a generator.
 -module(ferrets_test_terms).
 
--export([pool/0, term/0, no_record/0, no_list/0]).
+-export([pool/0, term/0, no_record/0, no_list/0, native_records/0]).
 -export([let_be/2, twin/1, neighbour/1]).
 
 -export_type([generator/0]).
@@ -83,7 +83,7 @@ leaf() ->
 leaves() ->
     case persistent_term:get(?MODULE, none) of
         none ->
-            Leaves = list_to_tuple(numbers() ++ handles() ++ binaries() ++ others()),
+            Leaves = list_to_tuple(numbers() ++ handles() ++ binaries() ++ others() ++ native_records()),
             persistent_term:put(?MODULE, Leaves),
             Leaves;
         Leaves ->
@@ -135,6 +135,19 @@ binaries() ->
 -spec others() -> [term()].
 others() ->
     [a, b, '', 'ärgerlich', true, undefined, start, done, [], "text", {}, #{}, [a | b], #{1 => a}, #{1.0 => a}].
+
+%% Of which the NIF interface knows nothing. None before OTP 29, which brought them: so they come by way of the external term format.
+-spec native_records() -> [term()].
+native_records() ->
+    Named = fun(Name, Value) ->
+        Atom = fun(Text) -> <<119, (byte_size(Text)), Text/binary>> end,
+        <<131, Body/binary>> = term_to_binary(Value),
+        binary_to_term(<<131, 67, 1:32, 1, (Atom(<<"b">>))/binary, (Atom(Name))/binary, (Atom(<<"field">>))/binary, Body/binary>>)
+    end,
+    case list_to_integer(erlang:system_info(otp_release)) of
+        Release when Release < 29 -> [];
+        _ -> [Named(Name, Value) || Name <- [<<"x">>, <<"y">>], Value <- [1, 1.0, {a, "list"}]]
+    end.
 
 %% ---------------------------------------------------------------- almost the same
 

@@ -3,6 +3,7 @@
 /// Stands before a term that stands alone.
 pub const VERSION: u8 = 131;
 
+pub const NATIVE_RECORD_EXT: u8 = 67;
 pub const NEW_FLOAT_EXT: u8 = 70;
 pub const BIT_BINARY_EXT: u8 = 77;
 pub const NEW_PID_EXT: u8 = 88;

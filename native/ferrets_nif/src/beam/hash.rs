@@ -7,10 +7,12 @@
 
 use std::ops::ControlFlow;
 
-use rustler::sys::{enif_make_map_put, enif_make_new_map, enif_make_tuple_from_array, ErlNifTerm, ErlNifTermType};
+use rustler::sys::{enif_make_map_put, enif_make_new_map, enif_make_tuple_from_array, ErlNifTerm};
 use rustler::{Encoder, Env, Term};
 
 use super::build::big_integer;
+use super::inspect::native_record;
+use super::kind::Type;
 use super::term::{cell, cons, each_pair, float, is_immediate, nil, Elements};
 use super::visit::{each_part, Part};
 
@@ -31,7 +33,7 @@ pub fn by_value(key: Term<'_>) -> u32 {
     }
 }
 
-/// Whether the term holds no float, and no fun, which may have captured one.
+/// Whether the term holds no float, and nothing that may have one in it and does not show it.
 fn is_plain(key: Term<'_>) -> bool {
     let is_atomic = |part: Term<'_>| is_immediate(part) || part.is_binary();
     let is_flat = Elements::of(key).map_or_else(|| is_atomic(key), |elements| elements.iter().all(is_atomic));
@@ -39,9 +41,8 @@ fn is_plain(key: Term<'_>) -> bool {
 }
 
 fn has_no_float(key: Term<'_>) -> bool {
-    use ErlNifTermType::{ERL_NIF_TERM_TYPE_FLOAT as FLOAT, ERL_NIF_TERM_TYPE_FUN as FUN};
     let found = each_part(key, |part| match part {
-        Part::Leaf(_, FLOAT | FUN) => ControlFlow::Break(()),
+        Part::Leaf(_, Type::Float | Type::Fun | Type::Record) => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     });
     found.is_continue()
@@ -70,17 +71,22 @@ impl<'a> Frame<'a> {
             return Ok(term);
         }
         let mut parts = Vec::new();
-        let shape = match term.get_erl_type() {
-            ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT => {
+        let shape = match Type::of(term) {
+            Type::Float => {
                 return Ok(float(term).map_or(term, |value| number(env, value, term)));
             }
             // Two funs are equal if what they captured is, which the NIF interface does not show: all funs hash alike.
-            ErlNifTermType::ERL_NIF_TERM_TYPE_FUN => return Ok(true.encode(env)),
-            ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => {
+            Type::Fun => return Ok(true.encode(env)),
+            Type::Tuple => {
                 parts.extend(Elements::of(term).into_iter().flat_map(Elements::iter));
                 Shape::Tuple
             }
-            ErlNifTermType::ERL_NIF_TERM_TYPE_LIST => {
+            Type::Record => {
+                let record = native_record(term, env);
+                parts.extend(record.and_then(Elements::of).into_iter().flat_map(Elements::iter));
+                Shape::Tuple
+            }
+            Type::List => {
                 let mut rest = term;
                 while let Some((head, tail)) = cell(rest) {
                     parts.push(head);
@@ -89,7 +95,7 @@ impl<'a> Frame<'a> {
                 parts.push(rest);
                 Shape::List
             }
-            ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => {
+            Type::Map => {
                 let mut keys = Vec::new();
                 each_pair(term, |key, value| {
                     keys.push(key);
@@ -134,7 +140,8 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A copy in the same environment that is the same for all keys equal by `==`: what has no float in it, and no fun, is as it was.
+/// A copy in the same environment that is the same for all keys equal by `==`: what has no float in it, no fun and no native record, is as it
+/// was.
 fn canonical(term: Term<'_>) -> Term<'_> {
     let env = term.get_env();
     let mut stack = Vec::new();

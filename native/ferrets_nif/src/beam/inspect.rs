@@ -9,15 +9,16 @@ use std::sync::OnceLock;
 use rustler::sys::{
     enif_get_atom, enif_get_int64, enif_get_list_length, enif_get_local_pid, enif_get_map_size, enif_get_map_value,
     enif_inspect_binary, enif_is_binary, enif_system_info, ErlNifCharEncoding, ErlNifSysInfo, ErlNifTerm,
-    ErlNifTermType,
 };
 use rustler::{Env, Term};
 
 use super::encode::encode;
 use super::external::{
-    ATOM_EXT, ATOM_UTF8_EXT, BIT_BINARY_EXT, EXPORT_EXT, INTEGER_EXT, LARGE_BIG_EXT, NEWER_REFERENCE_EXT, NEW_FUN_EXT,
-    NEW_PID_EXT, NEW_PORT_EXT, SMALL_ATOM_EXT, SMALL_ATOM_UTF8_EXT, SMALL_BIG_EXT, SMALL_INTEGER_EXT, V4_PORT_EXT,
+    ATOM_EXT, ATOM_UTF8_EXT, BIT_BINARY_EXT, EXPORT_EXT, INTEGER_EXT, LARGE_BIG_EXT, LARGE_TUPLE_EXT,
+    NATIVE_RECORD_EXT, NEWER_REFERENCE_EXT, NEW_FUN_EXT, NEW_PID_EXT, NEW_PORT_EXT, SMALL_ATOM_EXT,
+    SMALL_ATOM_UTF8_EXT, SMALL_BIG_EXT, SMALL_INTEGER_EXT, V4_PORT_EXT, VERSION,
 };
+use super::kind::Type;
 use super::scratch::aside;
 
 /// An integer of 64 bits.
@@ -105,7 +106,7 @@ pub fn bit_len(term: Term<'_>) -> Option<u64> {
 
 /// The number of bits of a bit string that does not end with a whole byte, and its whole bytes.
 pub fn broken_bytes(term: Term<'_>) -> Option<(u64, Vec<u8>)> {
-    if !matches!(term.get_erl_type(), ErlNifTermType::ERL_NIF_TERM_TYPE_BITSTRING) {
+    if Type::of(term) != Type::Bitstring {
         return None;
     }
     let external = external(term);
@@ -131,12 +132,31 @@ pub fn node_of<'a>(term: Term<'_>, env: Env<'a>) -> Option<Term<'a>> {
         NEWER_REFERENCE_EXT => external.get(4..)?,
         _ => return None,
     };
-    let mut atom = vec![external[0]];
+    let mut atom = vec![VERSION];
     atom.extend_from_slice(name.get(..atom_ext_len(name)?)?);
     env.binary_to_term(&atom).map(|(atom, _)| atom)
 }
 
-/// How many bytes an atom takes that is at the beginning.
+/// A native record as a tuple: the module and the name of its definition, and the values of its fields.
+pub fn native_record<'a>(term: Term<'_>, env: Env<'a>) -> Option<Term<'a>> {
+    if Type::of(term) != Type::Record {
+        return None;
+    }
+    let external = external(term);
+    let [VERSION, NATIVE_RECORD_EXT, len @ ..] = external.as_slice() else { return None };
+    let (len, rest) = len.split_first_chunk()?;
+    let fields = u32::from_be_bytes(*len);
+    let (_flags, definition) = rest.split_first()?;
+    let after = |atoms: u32, from| (0..atoms).try_fold(from, |rest: &'_ [u8], _| rest.get(atom_ext_len(rest)?..));
+    let names = after(2, definition)?;
+    let mut tuple = vec![VERSION, LARGE_TUPLE_EXT];
+    tuple.extend((fields + 2).to_be_bytes());
+    tuple.extend_from_slice(&definition[..definition.len() - names.len()]);
+    tuple.extend_from_slice(after(fields, names)?);
+    env.binary_to_term(&tuple).map(|(tuple, _)| tuple)
+}
+
+/// How many bytes the atom takes that is at the beginning.
 fn atom_ext_len(external: &[u8]) -> Option<usize> {
     match external {
         [SMALL_ATOM_EXT | SMALL_ATOM_UTF8_EXT, len, ..] => Some(2 + usize::from(*len)),
@@ -147,7 +167,7 @@ fn atom_ext_len(external: &[u8]) -> Option<usize> {
 
 /// How many arguments a fun takes.
 pub fn fun_arity(term: Term<'_>) -> Option<u8> {
-    if !matches!(term.get_erl_type(), ErlNifTermType::ERL_NIF_TERM_TYPE_FUN) {
+    if Type::of(term) != Type::Fun {
         return None;
     }
     let external = external(term);

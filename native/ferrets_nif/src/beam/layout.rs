@@ -88,6 +88,14 @@ impl Content {
     }
 }
 
+/// Whether the term is a list cell, or a box of one of the kinds that have been looked at.
+#[inline]
+pub fn has_usual_content(term: Term<'_>) -> bool {
+    let word = raw_word(term.as_c_arg());
+    // SAFETY: what is not a list cell, nor immediate, is a box, which has a first word.
+    word & TAG == LIST || is_known() && !matches!(Content::of(unsafe { target(word, 1)[0] }), Content::Unknown)
+}
+
 /// All words of what a pointer points to, and how many of them come before the first that is a term. Nothing, if its lay-out is not known; nor
 /// of `{}`, which is shared by all in some releases.
 ///

@@ -1,6 +1,6 @@
 //! The VM's terms: the only place that calls `enif_*` functions directly.
 //!
-//! [`arena`] keeps terms outside of any process, [`scratch`] those of a moment; [`block`] copies those that lie in one piece; [`term`], [`inspect`] and [`visit`] look into
+//! [`arena`] keeps terms outside of any process, [`scratch`] those of a moment; [`block`] copies those that lie in one piece; [`term`], [`kind`], [`inspect`] and [`visit`] look into
 //! them, [`build`] makes them, [`hash`] hashes keys so that equal keys hash alike,
 //! [`message`] sends them, [`call`] is the edge at which Erlang calls in. What leaves this module is safe to use, or is marked
 //! `unsafe` with the contract that its caller has to keep.
@@ -14,6 +14,7 @@ pub mod encode;
 pub mod external;
 pub mod hash;
 pub mod inspect;
+pub mod kind;
 pub mod layout;
 pub mod message;
 pub mod scratch;

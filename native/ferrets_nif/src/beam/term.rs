@@ -9,13 +9,14 @@ use std::slice;
 use rustler::sys::{
     enif_get_double, enif_get_int64, enif_get_list_cell, enif_get_local_pid, enif_get_tuple, enif_make_list_cell,
     enif_make_list_from_array, enif_map_iterator_create, enif_map_iterator_destroy, enif_map_iterator_get_pair,
-    enif_map_iterator_next, ErlNifMapIteratorEntry, ErlNifTerm, ErlNifTermType,
+    enif_map_iterator_next, ErlNifMapIteratorEntry, ErlNifTerm,
 };
 use rustler::{Env, Term};
 
 use super::block;
 use super::encode::encode;
 use super::inspect::binary_len;
+use super::kind::Type;
 use super::layout::{self, raw_word, IMMEDIATE, TAG};
 use super::visit::{each_part, Part};
 
@@ -188,17 +189,17 @@ fn map_words(pairs: u64) -> u64 {
     }
 }
 
-fn leaf_words(term: Term<'_>, kind: ErlNifTermType) -> u64 {
+fn leaf_words(term: Term<'_>, kind: Type) -> u64 {
     match kind {
-        ErlNifTermType::ERL_NIF_TERM_TYPE_ATOM => 0,
-        ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT => 2,
-        ErlNifTermType::ERL_NIF_TERM_TYPE_INTEGER => integer_words(term),
-        ErlNifTermType::ERL_NIF_TERM_TYPE_BITSTRING => match binary_len(term) {
+        Type::Atom => 0,
+        Type::Float => 2,
+        Type::Integer => integer_words(term),
+        Type::Bitstring => match binary_len(term) {
             Some(len) if len <= 64 => 2 + (len as u64).div_ceil(8),
             // A reference to the binary, and a view of a part of it.
             _ => 6 + 5,
         },
-        ErlNifTermType::ERL_NIF_TERM_TYPE_PID => {
+        Type::Pid => {
             let mut pid = MaybeUninit::uninit();
             // SAFETY: `term` is alive; the out-pointer is valid and not read.
             match unsafe { enif_get_local_pid(term.get_env().as_c_arg(), term.as_c_arg(), pid.as_mut_ptr()) } {
@@ -206,8 +207,8 @@ fn leaf_words(term: Term<'_>, kind: ErlNifTermType) -> u64 {
                 _ => 0,
             }
         }
-        ErlNifTermType::ERL_NIF_TERM_TYPE_PORT => 4,
-        ErlNifTermType::ERL_NIF_TERM_TYPE_REFERENCE => 5,
+        Type::Port => 4,
+        Type::Reference => 5,
         _ => 8 + external_len(term) / 8,
     }
 }

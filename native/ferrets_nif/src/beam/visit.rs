@@ -2,9 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use rustler::sys::{ErlNifTerm, ErlNifTermType};
+use rustler::sys::ErlNifTerm;
 use rustler::{Env, Term};
 
+use super::kind::Type;
 use super::term::{cell, each_pair, is_immediate, Elements};
 
 /// A part of a term.
@@ -16,7 +17,7 @@ pub enum Part<'a> {
     /// A map of so many pairs.
     Map(usize),
     /// Something without parts, or whose parts cannot be seen.
-    Leaf(Term<'a>, ErlNifTermType),
+    Leaf(Term<'a>, Type),
 }
 
 /// Shows each part of a term, itself included, in no order, until told to stop. Those that are in a word are not shown.
@@ -40,7 +41,7 @@ pub fn each_part<'a>(term: Term<'a>, mut show: impl FnMut(Part<'a>) -> ControlFl
                         rest = tail;
                         continue;
                     }
-                    let kind = head.get_erl_type();
+                    let kind = Type::of(head);
                     if let Some(compound) = Compound::of(kind) {
                         // It has its turn before the rest, so that a long list does not fill the stack.
                         pending.push(tail, Compound::List);
@@ -82,11 +83,11 @@ enum Compound {
 }
 
 impl Compound {
-    fn of(kind: ErlNifTermType) -> Option<Self> {
+    fn of(kind: Type) -> Option<Self> {
         match kind {
-            ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => Some(Compound::Tuple),
-            ErlNifTermType::ERL_NIF_TERM_TYPE_LIST => Some(Compound::List),
-            ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => Some(Compound::Map),
+            Type::Tuple => Some(Compound::Tuple),
+            Type::List => Some(Compound::List),
+            Type::Map => Some(Compound::Map),
             _ => None,
         }
     }
@@ -114,7 +115,7 @@ impl<'a> Pending<'a> {
         if is_immediate(term) {
             return ControlFlow::Continue(());
         }
-        let kind = term.get_erl_type();
+        let kind = Type::of(term);
         match Compound::of(kind) {
             Some(compound) => {
                 self.push(term, compound);

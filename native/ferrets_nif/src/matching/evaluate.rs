@@ -1,10 +1,12 @@
 //! The machine: runs the steps of guards and bodies on a record.
 
-use rustler::sys::ErlNifTermType;
 use rustler::{Encoder, Term};
 
 use crate::beam::build::{binary_part, map, tuple};
-use crate::beam::inspect::{bit_len, fun_arity, is_binary, is_local_pid, list_len, map_get, map_len, node_of};
+use crate::beam::inspect::{
+    bit_len, fun_arity, is_binary, is_local_pid, list_len, map_get, map_len, native_record, node_of,
+};
+use crate::beam::kind::{has_native_records, Type};
 use crate::beam::term::{cell, cons, nil, Elements};
 
 use super::expression::{Expression, Step};
@@ -190,7 +192,7 @@ impl<'b> Frame<'_, 'b> {
             Function::ByteSize => size(bit_len(term(0)?)?.div_ceil(8) as usize),
             Function::BitSize => size(bit_len(term(0)?)? as usize),
             Function::BinaryPart => self.binary_part(arguments),
-            Function::IsRecord => is_record(term(0)?, term(1)?, *arguments.get(2)?),
+            Function::IsRecord => self.is_record(term(0)?, term(1)?, *arguments.get(2)?),
             Function::IsFunctionOf => {
                 let Value::Integer(arity) = arguments.get(1)?.simple() else { return None };
                 let is_it = fun_arity(term(0)?).is_some_and(|other| i64::from(other) == arity);
@@ -201,30 +203,46 @@ impl<'b> Frame<'_, 'b> {
         }
     }
 
+    /// Whether it is a tuple with a name and a size; where native records are, and an atom stands for the size, whether it is one of that name
+    /// and of the module that stands for the name.
+    fn is_record(&self, record: Term<'b>, name: Term<'b>, size: Value<'b>) -> Option<Value<'b>> {
+        if !name.is_atom() {
+            return None;
+        }
+        if let Value::Integer(size) = size.simple() {
+            let elements = Elements::of(record).filter(|elements| elements.len() as i64 == size);
+            let is_it = elements.and_then(|elements| elements.get(0)).is_some_and(|first| first == name);
+            return Some(Value::Boolean(is_it));
+        }
+        let native = Some(size.term(self.heap)).filter(|native| native.is_atom() && has_native_records())?;
+        let definition = native_record(record, self.heap.env()).and_then(Elements::of);
+        let is_it = definition.is_some_and(|parts| parts.get(0) == Some(name) && parts.get(1) == Some(native));
+        Some(Value::Boolean(is_it))
+    }
+
     fn is(&self, kind: Kind, value: Value<'b>) -> bool {
-        use ErlNifTermType as Type;
         let term = match value {
             Value::Integer(_) => return matches!(kind, Kind::Integer | Kind::Number),
             Value::Float(_) => return matches!(kind, Kind::Float | Kind::Number),
             Value::Boolean(_) => return matches!(kind, Kind::Atom | Kind::Boolean),
             Value::Term(term) => term,
         };
-        match (term.get_erl_type(), kind) {
-            (Type::ERL_NIF_TERM_TYPE_ATOM, Kind::Boolean) => value.boolean().is_some(),
-            (Type::ERL_NIF_TERM_TYPE_BITSTRING, Kind::Binary) => is_binary(term),
+        match (Type::of(term), kind) {
+            (Type::Atom, Kind::Boolean) => value.boolean().is_some(),
+            (Type::Bitstring, Kind::Binary) => is_binary(term),
             (found, kind) => matches!(
                 (found, kind),
-                (Type::ERL_NIF_TERM_TYPE_ATOM, Kind::Atom)
-                    | (Type::ERL_NIF_TERM_TYPE_BITSTRING, Kind::Bitstring)
-                    | (Type::ERL_NIF_TERM_TYPE_FLOAT, Kind::Float | Kind::Number)
-                    | (Type::ERL_NIF_TERM_TYPE_FUN, Kind::Function)
-                    | (Type::ERL_NIF_TERM_TYPE_INTEGER, Kind::Integer | Kind::Number)
-                    | (Type::ERL_NIF_TERM_TYPE_LIST, Kind::List)
-                    | (Type::ERL_NIF_TERM_TYPE_MAP, Kind::Map)
-                    | (Type::ERL_NIF_TERM_TYPE_PID, Kind::Pid)
-                    | (Type::ERL_NIF_TERM_TYPE_PORT, Kind::Port)
-                    | (Type::ERL_NIF_TERM_TYPE_REFERENCE, Kind::Reference)
-                    | (Type::ERL_NIF_TERM_TYPE_TUPLE, Kind::Tuple)
+                (Type::Atom, Kind::Atom)
+                    | (Type::Bitstring, Kind::Bitstring)
+                    | (Type::Float, Kind::Float | Kind::Number)
+                    | (Type::Fun, Kind::Function)
+                    | (Type::Integer, Kind::Integer | Kind::Number)
+                    | (Type::List, Kind::List)
+                    | (Type::Map, Kind::Map)
+                    | (Type::Pid, Kind::Pid)
+                    | (Type::Port, Kind::Port)
+                    | (Type::Reference, Kind::Reference)
+                    | (Type::Tuple, Kind::Tuple)
             ),
         }
     }
@@ -278,14 +296,4 @@ fn all<'b>(values: &[Value<'b>], expected: bool) -> Option<Value<'b>> {
         are &= value.boolean()? == expected;
     }
     Some(Value::Boolean(are == expected))
-}
-
-fn is_record<'b>(record: Term<'b>, name: Term<'b>, size: Value<'b>) -> Option<Value<'b>> {
-    let Value::Integer(size) = size.simple() else { return None };
-    if !name.is_atom() {
-        return None;
-    }
-    let elements = Elements::of(record).filter(|elements| elements.len() as i64 == size);
-    let is_it = elements.and_then(|elements| elements.get(0)).is_some_and(|first| first == name);
-    Some(Value::Boolean(is_it))
 }

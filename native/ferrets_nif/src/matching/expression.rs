@@ -2,11 +2,11 @@
 //!
 //! What is constant is built once, here. Compiling does not recurse: what is still to be done waits on a stack of its own.
 
-use rustler::sys::ErlNifTermType;
 use rustler::{Env, Term};
 
 use crate::beam::build::{map, tuple};
 use crate::beam::inspect::{atom_name, integer, map_len};
+use crate::beam::kind::Type;
 use crate::beam::term::{cell, cons, each_pair, float, Elements};
 
 use super::clause::{Literals, Malformed, Name, Variables};
@@ -209,10 +209,10 @@ impl<'c, 'a> Compiler<'c, 'a> {
 
     fn compile(&mut self, term: Term<'a>) -> Result<(), Malformed> {
         self.literals.count(1)?;
-        match term.get_erl_type() {
-            ErlNifTermType::ERL_NIF_TERM_TYPE_LIST if !term.is_empty_list() => return self.list(term),
-            ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => return self.map(term),
-            ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => {
+        match Type::of(term) {
+            Type::List if !term.is_empty_list() => return self.list(term),
+            Type::Map => return self.map(term),
+            Type::Tuple => {
                 return self.form(Elements::of(term).ok_or(Malformed::BadArg)?);
             }
             _ => match Name::of(term) {

@@ -7,10 +7,10 @@
 use std::cmp::Ordering;
 
 use num_bigint::{BigInt, Sign};
-use rustler::sys::ErlNifTermType;
 
 use crate::beam::build::big_integer;
 use crate::beam::inspect::{integer_bytes, otp_release};
+use crate::beam::kind::Type;
 
 use super::function::{Binary, Unary};
 use super::value::{Heap, Value};
@@ -32,7 +32,7 @@ impl Number {
         match value.simple() {
             Value::Integer(value) => Some(Number::Integer(value)),
             Value::Float(value) => Some(Number::Float(value)),
-            Value::Term(term) if matches!(term.get_erl_type(), ErlNifTermType::ERL_NIF_TERM_TYPE_INTEGER) => {
+            Value::Term(term) if Type::of(term) == Type::Integer => {
                 let (is_negative, magnitude) = integer_bytes(term)?;
                 let sign = if is_negative { Sign::Minus } else { Sign::Plus };
                 Some(Number::Big(BigInt::from_bytes_le(sign, &magnitude)))

@@ -4,11 +4,11 @@
 //! The tests stand in the order in which `ets` looks at a record: all parts of a node, then the nodes opened there, the
 //! last one first. The cells of a list are looked at one after the other.
 
-use rustler::sys::ErlNifTermType;
 use rustler::Term;
 
 use crate::beam::compare::is_identical;
 use crate::beam::inspect::{map_get, map_len};
+use crate::beam::kind::Type;
 use crate::beam::term::{cell, each_pair, float, is_immediate, word, Elements};
 
 use super::clause::{Literals, Malformed, Name, Variables};
@@ -143,20 +143,20 @@ impl<'a> Compiler<'_, 'a> {
 
     /// The test for what has parts.
     fn compound(&mut self, at: At, term: Term<'a>) -> Option<(u32, Pending<'a>)> {
-        match term.get_erl_type() {
-            ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => {
+        match Type::of(term) {
+            Type::Tuple => {
                 let elements = Elements::of(term)?;
                 let opens = self.open();
                 self.tests.push(Test::Tuple { at, arity: elements.len() as u32, opens });
                 Some((opens, Pending::Tuple(elements)))
             }
-            ErlNifTermType::ERL_NIF_TERM_TYPE_LIST => {
+            Type::List => {
                 let (head, tail) = cell(term)?;
                 let opens = self.open();
                 self.tests.push(Test::Cell { at, opens });
                 Some((opens, Pending::List(head, tail)))
             }
-            ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => {
+            Type::Map => {
                 let opens = self.open();
                 self.tests.push(Test::Map { at, len: map_len(term)? as u32, opens });
                 Some((opens, Pending::Map(term)))
@@ -174,9 +174,9 @@ impl<'a> Compiler<'_, 'a> {
             },
             _ => {
                 let literal = self.literals.add(term);
-                match term.get_erl_type() {
+                match Type::of(term) {
                     _ if is_immediate(term) => Test::Word { at, literal },
-                    ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT => Test::Float { at, literal },
+                    Type::Float => Test::Float { at, literal },
                     _ => Test::Is { at, literal },
                 }
             }

@@ -4,10 +4,10 @@
 
 use std::cmp::Ordering;
 
-use rustler::sys::ErlNifTermType;
 use rustler::Term;
 
 use crate::beam::compare::compare;
+use crate::beam::kind::Type;
 use crate::beam::term::{cell, element, Elements};
 use crate::table::TableId;
 use crate::walk::compare_exactly;
@@ -104,10 +104,10 @@ enum Begin {
 }
 
 fn begin(pattern: Term<'_>) -> Begin {
-    match pattern.get_erl_type() {
-        ErlNifTermType::ERL_NIF_TERM_TYPE_TUPLE => Begin::Tuple,
-        ErlNifTermType::ERL_NIF_TERM_TYPE_LIST if !pattern.is_empty_list() => Begin::Cell,
-        ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => Begin::Open,
+    match Type::of(pattern) {
+        Type::Tuple => Begin::Tuple,
+        Type::List if !pattern.is_empty_list() => Begin::Cell,
+        Type::Map => Begin::Open,
         _ if Name::of(pattern).is_open() => Begin::Open,
         _ => Begin::Leaf,
     }
