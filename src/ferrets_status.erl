@@ -56,8 +56,8 @@ status(Disco) when is_atom(Disco) ->
     Remote = maps:filter(fun(_, Report) -> is_map(Report) end, Reports),
     %% A table of ours that does not run is linked with nobody.
     Here = maps:merge(maps:from_list([{Tab, []} || Tab <- Tables]), report(Disco)),
-    {UnknownTables, UnknownNodes} = collect(fun(Theirs) -> ordsets:subtract(maps:keys(Theirs), Tables) end, Remote),
-    {MissingTables, MissingNodes} = collect(fun(Theirs) -> ordsets:subtract(Tables, maps:keys(Theirs)) end, Remote),
+    {UnknownTables, UnknownNodes} = collect(fun(Theirs) -> maps:keys(Theirs) -- Tables end, Remote),
+    {MissingTables, MissingNodes} = collect(fun(Theirs) -> Tables -- maps:keys(Theirs) end, Remote),
     {ConflictTables, ConflictNodes} = collect(fun(Theirs) -> conflicts(Here, Theirs) end, Remote),
     Joined = [Node || {Node, Theirs} <- maps:to_list(Remote), maps:with(Tables, Theirs) =:= Here],
     #{
