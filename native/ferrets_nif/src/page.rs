@@ -113,11 +113,12 @@ impl Page {
     /// Asks for the cache lines that whoever comes to a slot needs first: the lock's, and those of the slot.
     #[inline]
     pub fn prefetch_head(&self, slot: u8) {
-        (0..2).for_each(|line| prefetch((&raw const self.body).cast(), line * 64));
+        self.prefetch_body();
         self.prefetch_for_writing(slot);
     }
 
-    /// Asks for the cache lines that whoever searches in the order of keys needs first.
+    /// Asks for the cache lines that whoever locks the page and searches it needs first.
+    #[inline]
     pub fn prefetch_body(&self) {
         (0..3).for_each(|line| prefetch((&raw const self.body).cast(), line * 64));
     }
