@@ -7,6 +7,8 @@
 
 -export([to_list/1, foldl/3, foldr/3, each_slice/2]).
 
+-type scan() :: fun((ferrets_nif:position()) -> {[tuple()], ferrets_nif:position() | done}).
+
 %% From the end, as a list grows at its front: to append slices would hold a scheduler for longer than all else.
 -spec to_list(atom()) -> [tuple()].
 to_list(Tab) ->
@@ -21,36 +23,25 @@ to_list(Tab, Position, Later) ->
 
 -spec foldl(fun((tuple(), Acc) -> Acc), Acc, atom()) -> Acc.
 foldl(Fun, Acc, Tab) ->
-    foldl(Fun, Acc, Tab, start).
-
--spec foldl(fun((tuple(), Acc) -> Acc), Acc, atom(), ferrets_nif:position()) -> Acc.
-foldl(Fun, Acc, Tab, Position) ->
-    case ferrets_nif:scan(Tab, Position) of
-        {Records, done} -> lists:foldl(Fun, Acc, Records);
-        {Records, Next} -> foldl(Fun, lists:foldl(Fun, Acc, Records), Tab, Next)
-    end.
+    fold(fun(Records, Before) -> lists:foldl(Fun, Before, Records) end, Acc, fun(At) -> ferrets_nif:scan(Tab, At) end, start).
 
 %% From the last record to the first, if the table has an order.
 -spec foldr(fun((tuple(), Acc) -> Acc), Acc, atom()) -> Acc.
 foldr(Fun, Acc, Tab) ->
-    foldr(Fun, Acc, Tab, start).
-
--spec foldr(fun((tuple(), Acc) -> Acc), Acc, atom(), ferrets_nif:position()) -> Acc.
-foldr(Fun, Acc, Tab, Position) ->
-    case ferrets_nif:scan_back(Tab, Position, []) of
-        {Records, done} -> lists:foldr(Fun, Acc, Records);
-        {Records, Next} -> foldr(Fun, lists:foldr(Fun, Acc, Records), Tab, Next)
-    end.
+    fold(fun(Records, Before) -> lists:foldr(Fun, Before, Records) end, Acc, fun(At) -> ferrets_nif:scan_back(Tab, At, []) end, start).
 
 %% Shows the records a list at a time.
 -spec each_slice(fun(([tuple()]) -> term()), atom()) -> ok.
 each_slice(Fun, Tab) ->
-    each_slice(Fun, Tab, ferrets_nif:scan(Tab, start)).
+    Show = fun(Records, ok) ->
+        _ = Fun(Records),
+        ok
+    end,
+    fold(Show, ok, fun(At) -> ferrets_nif:scan(Tab, At) end, start).
 
--spec each_slice(fun(([tuple()]) -> term()), atom(), {[tuple()], ferrets_nif:position() | done}) -> ok.
-each_slice(Fun, _Tab, {Records, done}) ->
-    _ = Fun(Records),
-    ok;
-each_slice(Fun, Tab, {Records, Position}) ->
-    _ = Fun(Records),
-    each_slice(Fun, Tab, ferrets_nif:scan(Tab, Position)).
+-spec fold(fun(([tuple()], Acc) -> Acc), Acc, scan(), ferrets_nif:position()) -> Acc.
+fold(Use, Acc, Scan, Position) ->
+    case Scan(Position) of
+        {Records, done} -> Use(Records, Acc);
+        {Records, Next} -> fold(Use, Use(Records, Acc), Scan, Next)
+    end.

@@ -83,7 +83,7 @@ impl Depot {
     /// # Safety
     /// The address is that of a region with memory, and the depot is locked: who has it may change the region.
     unsafe fn region<'a>(address: usize) -> &'a mut Region {
-        // SAFETY: `refill` has put it there, and by contract nobody else looks at it.
+        // SAFETY: `add` has put it there, and by contract nobody else looks at it.
         unsafe { &mut *(address as *mut Region) }
     }
 

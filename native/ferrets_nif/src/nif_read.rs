@@ -8,6 +8,7 @@ use crate::beam::arena::Seen;
 use crate::beam::call::{nif, Answer, BadArg};
 use crate::beam::term::{element, in_front_of, list, nil, singleton};
 use crate::index::Gone;
+use crate::order::Range;
 use crate::read;
 use crate::registry;
 use crate::slice::Slice;
@@ -180,7 +181,28 @@ fn scan_on<'a>(
     }
 }
 
-/// A position in the order of keys is `{Key}`, the key shown last.
+/// Shows the records of a range, or all, in the order of keys from a position on, which is `start` or `{Key}`, the key shown last. Returns the
+/// position to go on from, unless all have been shown.
+pub fn walk_on<'a>(
+    env: Env<'a>,
+    (table, id): (&Table, TableId),
+    (direction, range): (Direction, Option<Range<'_>>),
+    position: Term<'a>,
+    slice: &Slice<'a>,
+    show: impl FnMut(Seen<'_>) -> Step,
+) -> Result<Option<Term<'a>>, BadArg> {
+    let beyond = match element(position, 1) {
+        Some(key) => Some(key),
+        None if atoms::start() == position => None,
+        None => return Err(BadArg),
+    };
+    let mut course = Course { direction, beyond, range };
+    if walk::by_range(table, id, &mut course, |key| key.in_env(env), || slice.is_over(0), show)? {
+        return Ok(None);
+    }
+    Ok(Some(course.beyond.map_or(position, |key| (key,).encode(env))))
+}
+
 fn scan_by_key<'a>(
     env: Env<'a>,
     (table, id): (&Table, TableId),
@@ -188,12 +210,6 @@ fn scan_by_key<'a>(
     position: Term<'a>,
     slice: &Slice<'a>,
 ) -> Result<(Vec<Term<'a>>, Term<'a>), BadArg> {
-    let beyond = match element(position, 1) {
-        Some(key) => Some(key),
-        None if atoms::start() == position => None,
-        None => return Err(BadArg),
-    };
-    let mut course = Course { direction, beyond, range: None };
     let mut records = Vec::new();
     let show = |record: Seen<'_>| {
         records.push(record.copy(env));
@@ -203,10 +219,8 @@ fn scan_by_key<'a>(
             Step::More
         }
     };
-    if walk::by_range(table, id, &mut course, |key| key.in_env(env), || slice.is_over(0), show)? {
-        return Ok((records, atoms::done().encode(env)));
-    }
-    Ok((records, course.beyond.map_or(position, |key| (key,).encode(env))))
+    let next = walk_on(env, (table, id), (direction, None), position, slice, show)?;
+    Ok((records, next.unwrap_or_else(|| atoms::done().encode(env))))
 }
 
 /// A position in the order of hashes is an integer, the least hash that has not been shown.

@@ -11,14 +11,14 @@ use rustler::{Encoder, Env, ResourceArc, Term};
 
 use crate::beam::arena::Seen;
 use crate::beam::call::{is_on_dirty_scheduler, nif, on_dirty_scheduler, Answer, BadArg};
-use crate::beam::term::{element, in_front_of, list};
+use crate::beam::term::{in_front_of, list};
 use crate::index::Gone;
 use crate::matching::{Kept, Malformed, Matcher, Program, Scope};
-use crate::nif_read::table;
+use crate::nif_read::{table, walk_on};
 use crate::read;
 use crate::slice::Slice;
 use crate::table::{Table, TableId};
-use crate::walk::{self, Course, Direction, Position, Step};
+use crate::walk::{self, Direction, Position, Step};
 
 mod atoms {
     rustler::atoms! { forward, backward, count, hits, infinity, start, done, more }
@@ -131,17 +131,9 @@ impl<'a> Query<'a, '_> {
         from: Option<Term<'a>>,
         range: Option<&dyn Fn(Term<'_>) -> Ordering>,
     ) -> Result<Option<Term<'a>>, BadArg> {
-        let beyond = match from {
-            Some(from) if atoms::start() != from => Some(element(from, 1).ok_or(BadArg)?),
-            _ => None,
-        };
-        let mut course = Course { direction: self.mode.direction, beyond, range };
-        let keep = |key: Term<'_>| key.in_env(self.env);
-        let is_late = || self.slice.is_over(0);
-        if walk::by_range(self.table, self.id, &mut course, keep, is_late, |record| self.show(record))? {
-            return Ok(None);
-        }
-        Ok(Some(course.beyond.map_or_else(|| atoms::start().encode(self.env), |key| (key,).encode(self.env))))
+        let from = from.unwrap_or_else(|| atoms::start().encode(self.env));
+        let at = (self.table, self.id);
+        walk_on(self.env, at, (self.mode.direction, range), from, &self.slice, |record| self.show(record))
     }
 
     fn sweep(&self, from: Option<Term<'a>>) -> Result<Option<Term<'a>>, BadArg> {

@@ -235,7 +235,7 @@ impl Order {
     }
 }
 
-/// The writer's side: one thread at a time. Each call but the first two needs a [`Change`] to be alive.
+/// The writer's side: one thread at a time. Each call that changes something needs a [`Change`] to be alive.
 impl Order {
     /// Announces a change of the structure. The pages concerned must be locked.
     pub fn change(&self) -> Change<'_> {

@@ -86,6 +86,7 @@ pub fn allocate_region() -> *mut u8 {
 
 /// Makes shells side by side in a region of memory of their own, which lasts for ever.
 fn region<T: Default>() -> &'static [T] {
+    const { assert!(STOCK_MIN < REGION / size_of::<T>(), "the reaper is asked when so many are left") };
     let count = REGION / size_of::<T>();
     let start: *mut T = allocate_region().cast();
     for i in 0..count {

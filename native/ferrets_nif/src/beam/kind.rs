@@ -57,10 +57,9 @@ pub fn has_native_records() -> bool {
     otp_release() >= 29
 }
 
-/// Whether the NIF interface knows the type. It has a test for each but bit strings, which alone are greater than any map, but for lists.
+/// Whether the NIF interface knows the type of what is no list. It has a test for each but bit strings, which alone are greater than any map.
 fn has_nif_type(term: Term<'_>) -> bool {
     let is_tested = term.is_tuple()
-        || term.is_list()
         || term.is_map()
         || term.is_number()
         || term.is_pid()
