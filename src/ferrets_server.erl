@@ -42,8 +42,8 @@
     %% A monitor of it.
     witness :: reference(),
     peers = ferrets_peers:new() :: ferrets_peers:peers(),
-    %% Messages that came while another one was not done, and have to wait.
-    overtaken = queue:new() :: queue:queue({ferrets_nif:peer(), waits | stands_aside, binary(), binary()}),
+    %% What came while a message was not done, and has to wait.
+    waiting = queue:new() :: queue:queue({waits | stands_aside, message() | down()}),
     backlog = ferrets_backlog:new() :: ferrets_backlog:backlog(),
     %% Who pauses the table: monitors of them.
     pauses = #{} :: #{reference() => pid()},
@@ -56,6 +56,8 @@
 }).
 
 -type state() :: #state{}.
+-type message() :: {ferrets_link, From :: pid(), Head :: binary(), Body :: binary()}.
+-type down() :: {'DOWN', reference(), process, pid(), Reason :: term()}.
 -type start_error() :: {already_started, pid()} | [ferrets_options:reason(), ...].
 
 %% Checks the options and starts a server.
@@ -138,9 +140,8 @@ handle_cast(Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), state()) -> {noreply, state()}.
-handle_info({ferrets_link, From, Head, Body}, State) when ?IS_LINK_MESSAGE(From, Head, Body) ->
-    {Peer, State1} = receive_from(From, Head, Body, State),
-    {noreply, work(ferrets_nif:message(State1#state.handle, Peer, Head, Body), State1)};
+handle_info({ferrets_link, From, Head, Body} = Message, State) when ?IS_LINK_MESSAGE(From, Head, Body) ->
+    {noreply, take_in(Message, State)};
 handle_info(ferrets_flush, State) ->
     {noreply, flush(State)};
 handle_info({ferrets_request, Tag, Question}, State) when is_reference(Tag) ->
@@ -149,22 +150,12 @@ handle_info({ferrets_detour, Tag, Op, List}, #state{backlog = Backlog} = State) 
     {noreply, add_to_backlog(ferrets_backlog:add_detour(Tag, Op, List, Backlog), State)};
 handle_info({ferrets_decided, Question, Record}, State) ->
     {noreply, run(ferrets_nif:decide(State#state.handle, Question, Record), State)};
-handle_info({'DOWN', Pause, process, _, _}, #state{pauses = Pauses} = State) when is_map_key(Pause, Pauses) ->
-    {noreply, set_pauses(maps:remove(Pause, Pauses), State)};
-handle_info({'DOWN', Witness, process, _, _}, #state{witness = Witness, handle = Handle} = State) ->
-    {noreply, State#state{witness = ferrets_witness:start(Handle)}};
+handle_info({'DOWN', _, process, _, _} = Down, State) ->
+    {noreply, handle_down(Down, State)};
 handle_info(ferrets_backlog, State) ->
     {noreply, work_backlog(State)};
 handle_info({timeout, Tick, tick}, #state{tick = Tick} = State) ->
     {noreply, tick(State#state{tick = start_tick()})};
-handle_info({'DOWN', Monitor, process, Pid, Reason} = Message, State) ->
-    case ferrets_peers:remove(Pid, Monitor, State#state.peers) of
-        {Gone, Peers} ->
-            {noreply, handle_gone(Gone, Pid, Reason, State#state{peers = Peers})};
-        unknown ->
-            log_unexpected(info, Message, State),
-            {noreply, State}
-    end;
 handle_info(Message, State) ->
     log_unexpected(info, Message, State),
     {noreply, State}.
@@ -286,54 +277,71 @@ end_detour(true, State) ->
 
 %% ---------------------------------------------------------------- effects
 
+-spec take_in(message(), state()) -> state().
+take_in({ferrets_link, From, Head, Body}, State) ->
+    {Peer, State1} = intern(From, State),
+    count_received(Peer, Head, Body, State1),
+    work(ferrets_nif:message(State1#state.handle, Peer, Head, Body), State1).
+
 %% Follows up a peer's message to its end, before any other message but those that may overtake it: so no write waits until
-%% a large message of a sync is merged.
+%% a large message of a sync is merged. What the runtime says of a peer keeps its place among what the peer has sent, lest
+%% the end of an old link be taken for that of a new one.
 -spec work({done | more, [ferrets_nif:effect()]}, state()) -> state().
 work({done, Effects}, State) ->
-    #state{handle = Handle, overtaken = Overtaken} = State1 = run(Effects, State),
-    case queue:out(Overtaken) of
-        {empty, _} -> State1;
-        {{value, {Peer, _Turn, Head, Body}}, Rest} ->
-            work(ferrets_nif:message(Handle, Peer, Head, Body), State1#state{overtaken = Rest})
-    end;
+    work_waiting(run(Effects, State));
 work({more, Effects}, State) ->
     #state{handle = Handle} = State1 = run(Effects, State),
     receive
-        {ferrets_link, From, Head, Body} when ?IS_LINK_MESSAGE(From, Head, Body) ->
-            {Peer, State2} = receive_from(From, Head, Body, State1),
-            overtake(Peer, Head, Body, State2);
+        {ferrets_link, From, Head, Body} = Message when ?IS_LINK_MESSAGE(From, Head, Body) ->
+            overtake(Message, State1);
+        {'DOWN', _, process, _, _} = Down ->
+            wait(waits, Down, State1);
         ferrets_flush ->
             flush(State1)
     after 0 ->
         work(ferrets_nif:work(Handle), State1)
     end.
 
--spec overtake(ferrets_nif:peer(), binary(), binary(), state()) -> state().
-overtake(Peer, Head, Body, #state{handle = Handle, overtaken = Overtaken} = State) ->
-    IsBehind = lists:any(fun({Other, Turn, _, _}) -> {Other, Turn} =:= {Peer, waits} end, queue:to_list(Overtaken)),
-    Outcome =
-        case IsBehind of
-            true -> waits;
-            false -> ferrets_nif:overtake(Handle, Peer, Head, Body)
-        end,
-    case Outcome of
-        Turn when is_atom(Turn) ->
-            Waiting = queue:in({Peer, Turn, Head, Body}, Overtaken),
-            work(ferrets_nif:work(Handle), State#state{overtaken = Waiting});
-        _ ->
-            work(Outcome, State)
+-spec work_waiting(state()) -> state().
+work_waiting(#state{waiting = Waiting} = State) ->
+    case queue:out(Waiting) of
+        {empty, _} ->
+            State;
+        {{value, {_Turn, {'DOWN', _, process, _, _} = Down}}, Rest} ->
+            work_waiting(handle_down(Down, State#state{waiting = Rest}));
+        {{value, {_Turn, Message}}, Rest} ->
+            take_in(Message, State#state{waiting = Rest})
     end.
+
+-spec overtake(message(), state()) -> state().
+overtake({ferrets_link, From, Head, Body} = Message, #state{handle = Handle, waiting = Waiting} = State) ->
+    IsBehind = lists:any(fun({Turn, Before}) -> {Turn, sender(Before)} =:= {waits, From} end, queue:to_list(Waiting)),
+    case IsBehind of
+        true ->
+            wait(waits, Message, State);
+        false ->
+            {Peer, State1} = intern(From, State),
+            case ferrets_nif:overtake(Handle, Peer, Head, Body) of
+                Turn when is_atom(Turn) ->
+                    wait(Turn, Message, State1);
+                Progress ->
+                    count_received(Peer, Head, Body, State1),
+                    work(Progress, State1)
+            end
+    end.
+
+-spec wait(waits | stands_aside, message() | down(), state()) -> state().
+wait(Turn, Message, #state{handle = Handle, waiting = Waiting} = State) ->
+    work(ferrets_nif:work(Handle), State#state{waiting = queue:in({Turn, Message}, Waiting)}).
+
+-spec sender(message() | down()) -> pid().
+sender({ferrets_link, From, _, _}) -> From;
+sender({'DOWN', _, process, Pid, _}) -> Pid.
 
 -spec flush(state()) -> state().
 flush(State) ->
     count(batches, State),
     work(ferrets_nif:flush(State#state.handle), State).
-
--spec receive_from(pid(), binary(), binary(), state()) -> {ferrets_nif:peer(), state()}.
-receive_from(From, Head, Body, State) ->
-    {Peer, State1} = intern(From, State),
-    count_received(Peer, byte_size(Head) + byte_size(Body), State1),
-    {Peer, State1}.
 
 -spec tick(state()) -> state().
 tick(State) ->
@@ -386,7 +394,7 @@ send(undefined, _Peer, _Head, _Body, _State) ->
     ok;
 send(Pid, Peer, Head, Body, State) ->
     _ = erlang:send(Pid, {ferrets_link, self(), Head, Body}, [noconnect]),
-    count_sent(Peer, byte_size(Head) + byte_size(Body), State).
+    count_sent(Peer, Head, Body, State).
 
 -spec change_link(ferrets_nif:effect(), pid(), state()) -> state().
 change_link({link_up, Peer}, Pid, #state{tab = Tab, peers = Peers} = State) ->
@@ -443,14 +451,16 @@ answer_all(Tags, Answer) ->
 count(Name, #state{counters = Counters}) ->
     ferrets_counters:add(Name, 1, Counters).
 
--spec count_sent(ferrets_nif:peer(), non_neg_integer(), state()) -> ok.
-count_sent(Peer, Bytes, #state{counters = Counters, peers = Peers} = State) ->
+-spec count_sent(ferrets_nif:peer(), binary(), binary(), state()) -> ok.
+count_sent(Peer, Head, Body, #state{counters = Counters, peers = Peers} = State) ->
+    Bytes = byte_size(Head) + byte_size(Body),
     count(messages_sent, State),
     ferrets_counters:add(bytes_sent, Bytes, Counters),
     ferrets_traffic:sent(Bytes, ferrets_peers:traffic(Peer, Peers)).
 
--spec count_received(ferrets_nif:peer(), non_neg_integer(), state()) -> ok.
-count_received(Peer, Bytes, #state{counters = Counters, peers = Peers} = State) ->
+-spec count_received(ferrets_nif:peer(), binary(), binary(), state()) -> ok.
+count_received(Peer, Head, Body, #state{counters = Counters, peers = Peers} = State) ->
+    Bytes = byte_size(Head) + byte_size(Body),
     count(messages_received, State),
     ferrets_counters:add(bytes_received, Bytes, Counters),
     ferrets_traffic:received(Bytes, ferrets_peers:traffic(Peer, Peers)).
@@ -488,6 +498,20 @@ tell_sum(Name, What, #state{tab = Tab, counters = Counters, told = Told} = State
 intern(Pid, State) ->
     {Peer, Peers} = ferrets_peers:intern(Pid, State#state.peers),
     {Peer, State#state{peers = Peers}}.
+
+-spec handle_down(down(), state()) -> state().
+handle_down({'DOWN', Pause, process, _, _}, #state{pauses = Pauses} = State) when is_map_key(Pause, Pauses) ->
+    set_pauses(maps:remove(Pause, Pauses), State);
+handle_down({'DOWN', Witness, process, _, _}, #state{witness = Witness, handle = Handle} = State) ->
+    State#state{witness = ferrets_witness:start(Handle)};
+handle_down({'DOWN', Monitor, process, Pid, Reason} = Message, State) ->
+    case ferrets_peers:remove(Pid, Monitor, State#state.peers) of
+        {Gone, Peers} ->
+            handle_gone(Gone, Pid, Reason, State#state{peers = Peers});
+        unknown ->
+            log_unexpected(info, Message, State),
+            State
+    end.
 
 -spec handle_gone(ferrets_peers:gone(), pid(), term(), state()) -> state().
 handle_gone(#{peer := Peer, was_linked := WasLinked, waiting := Waiting}, Pid, Reason, State) ->

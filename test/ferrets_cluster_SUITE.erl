@@ -35,6 +35,7 @@ all() ->
         a_killed_node_comes_back_empty_and_is_filled,
         a_cut_leaves_both_sides_working_and_heals_to_one,
         a_cut_that_global_widens_heals_to_one,
+        a_peer_that_was_away_while_its_peer_was_busy_is_linked_again,
         a_delete_made_during_a_cut_survives_the_heal
     ].
 
@@ -480,6 +481,30 @@ a_cut_that_global_widens_heals_to_one(_Config) ->
         [Dump, Dump, Dump] = dumps(Peers, ?TAB),
         ?assertEqual(lists:sort([both | [node(Peer) || Peer <- Peers]]), [element(1, Record) || Record <- Dump])
     end).
+
+%% The end of the old link comes before the beginning of the new one, whatever the server has to do meanwhile.
+a_peer_that_was_away_while_its_peer_was_busy_is_linked_again(_Config) ->
+    with_cluster(2, fun([A, B] = Peers) ->
+        [Server, _] = start_joined(Peers, ?TAB, #{stall_timeout => 60_000}),
+        ok = call(A, sys, suspend, [Server]),
+        %% So many that they are merged in several slices.
+        Written = ferrets_test_cluster:spawn(B, fun() -> ferrets:insert_many(?TAB, [{N} || N <- lists:seq(1, 5000)]) end),
+        wait_until(fun() -> mailbox(A, Server) =/= [] end),
+        ferrets_test_cluster:cut([A], [B]),
+        ferrets_test_cluster:heal([A], [B]),
+        ?assertEqual(ok, Written()),
+        _ = call(B, fun() -> ferrets_request:send(whereis(?TAB), {link, Server}) end),
+        wait_until(fun() -> lists:suffix(['DOWN', ferrets_link], mailbox(A, Server)) end),
+        ok = call(A, sys, resume, [Server]),
+        wait_until(fun() -> [call(Peer, ferrets, other_nodes, [?TAB]) || Peer <- Peers] =:= [[node(B)], [node(A)]] end),
+        ok = call(B, ferrets, insert, [?TAB, {0}]),
+        Expected = [{N} || N <- lists:seq(0, 5000)],
+        wait_until(fun() -> dumps(Peers, ?TAB) =:= [Expected, Expected] end)
+    end).
+
+mailbox(Peer, Server) ->
+    {messages, Messages} = call(Peer, erlang, process_info, [Server, messages]),
+    [element(1, Message) || Message <- Messages].
 
 %% The two that were not cut apart on purpose may or may not have lost each other.
 join_again(Tab, A, B) ->
