@@ -7,7 +7,7 @@ use crate::entries::{EntryReader, Mark};
 use crate::replica::{Progress, Replica};
 use crate::rules;
 use crate::store::{Change, Encoded, Merger, Stamp, Store, Verdict};
-use crate::version::Origin;
+use crate::version::{Origin, Origins};
 use crate::wire::{Garbled, Nonce, Reader};
 
 /// Bytes of payload that count as one more entry of work.
@@ -36,7 +36,7 @@ pub(crate) struct Incoming {
     entries: Vec<u8>,
     /// Up to here they are merged.
     merged: Mark,
-    /// Some entry took effect whose writer is not linked, so that no stream brings it to the others.
+    /// Some entry took effect whose writer is not linked, so that no stream brings it to the others; or is this server.
     pub news: bool,
     /// How many entries took effect that should have been here long ago.
     pub late: u64,
@@ -160,7 +160,9 @@ impl<W> Merger for Merging<'_, W> {
         }
         let took_effect = change.verdict == Verdict::Replace;
         let age_ms = self.now.ms().saturating_sub(Time::ms_of(version.hlc));
-        self.news |= took_effect && !self.replica.streams(version.origin);
+        // What this server wrote itself, and had lost with a row that took its place, others may have lost with it.
+        let is_own = version.origin == Origins::OWN;
+        self.news |= took_effect && (is_own || !self.replica.streams(version.origin));
         // Who has not had it by the stream for so long would have been given up.
         self.late += u64::from(took_effect && age_ms > self.replica.config.stall_timeout_ms);
         self.replica.merged(self.now, change, Stamp { version, kind }, 0);

@@ -4,6 +4,10 @@
 //! that comes later, from a slower peer's stream or sync, is not merged. A netsplit that heals brings the same incarnation
 //! back: the fence falls, and its rows come by the sync. Tombstones stay: they delete what others wrote.
 //!
+//! What a dropped row had taken the place of is gone as well, where the row had come before; where it had not, that stays. So
+//! a server compares with its peers when it has lost one, and again when all that it had written until its rows were dropped is
+//! everywhere: what was under way then may have been too late for some rows and not for others.
+//!
 //! A server that was never linked with the lost one may have its rows, by a sync with one that was. So a server tells its
 //! peers whom it has fenced, when it does and when a link comes up; who is not linked with the lost server follows.
 
@@ -13,6 +17,7 @@ use std::sync::Arc;
 use crate::effect::{Effect, Peer};
 use crate::replica::{Progress, Replica};
 use crate::store::Store;
+use crate::sync::Scope;
 use crate::version::Origin;
 use crate::wire::{self, Garbled, Head, Nonce, Reader};
 
@@ -28,6 +33,8 @@ pub(crate) struct Owned {
     dropped: u64,
     /// Whether the store may still have rows of fenced writers, and whether the search for them has begun.
     sweep: Sweep,
+    /// When the batch of this number is everywhere, all peers are to be compared with.
+    compare_after: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,6 +144,15 @@ impl<W> Replica<W> {
         }
         self.owned.sweep = Sweep::Done;
         self.owned.unwanted.clear();
+        self.owned.compare_after = Some(self.log.last_number()).filter(|last| *last > self.log.completed());
         Progress::Done
+    }
+
+    /// A batch has landed.
+    pub(crate) fn compare_after_sweep(&mut self, effects: &mut Vec<Effect<W>>) {
+        let completed = self.log.completed();
+        if self.owned.compare_after.take_if(|last| *last <= completed).is_some() {
+            self.want_pull_from_all(Scope::FULL, effects);
+        }
     }
 }

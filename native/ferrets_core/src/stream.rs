@@ -226,6 +226,7 @@ impl<W> Replica<W> {
         if landed > 0 {
             self.give_answers(effects);
             self.settle_pull(effects);
+            self.compare_after_sweep(effects);
         }
         landed > 0
     }

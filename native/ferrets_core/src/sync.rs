@@ -71,7 +71,7 @@ pub(crate) struct Pulls {
     queue: VecDeque<(Peer, Scope)>,
     stage: Stage,
     silence: Silence,
-    /// The present pull has brought writes of a server that is not linked.
+    /// The present pull has brought writes of a server that is not linked, or of this one.
     news: bool,
     /// How many entries it has brought that should have been here long ago.
     late: u64,

@@ -288,6 +288,36 @@ fn the_rows_of_a_server_that_dropped_the_link_go_when_it_dies() {
     assert_eq!(host.store.iter().count(), 0);
 }
 
+/// What it had written just before has come to its peers before, or after, that row and its end: so some have it and some not.
+#[test]
+fn a_server_that_dropped_rows_compares_again_when_what_it_wrote_until_then_is_everywhere() {
+    let mut host = Host::with(|config| config.drops_owned = true);
+    let link = host.link();
+    host.hear(&Head::Equal { link });
+    let lost = Peer(2);
+    let mut effects = Vec::new();
+    let writer = Writer { incarnation: 6, node: b"elsewhere".to_vec() };
+    let mut greeting = hello(PROTOCOL, SHAPE);
+    if let Head::Hello { writer: greeted, .. } = &mut greeting {
+        *greeted = writer;
+    }
+    host.replica.message(&mut host.store, NOW, lost, (&greeting.encode(), &[]), 100, &mut effects);
+    host.write(1);
+    host.flush(&mut effects);
+    effects.clear();
+    host.replica.peer_down(&mut host.store, NOW, lost, 100, &mut effects);
+    let is_compare = |head: &Head| matches!(head, Head::Compare { .. });
+    assert!(heads(&effects).iter().any(is_compare), "its last batch may have come to some only: {effects:?}");
+    assert!(!heads(&host.hear(&Head::Equal { link })).iter().any(is_compare));
+    let effects = host.hear(&Head::Ack { link, seq: 1 });
+    assert!(effects.contains(&Effect::Reply(vec![1])));
+    assert!(heads(&effects).iter().any(is_compare), "{effects:?}");
+    host.hear(&Head::Equal { link });
+    host.write(2);
+    host.flush(&mut Vec::new());
+    assert!(!heads(&host.hear(&Head::Ack { link, seq: 2 })).iter().any(is_compare), "once");
+}
+
 #[test]
 fn a_group_that_is_cut_short_is_not_left_open() {
     let mut host = Host::new();

@@ -98,17 +98,8 @@ impl Network {
         self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(way, _)| *way).collect()
     }
 
-    /// The heads of the messages on this way.
-    pub fn heads(&self, way: (ServerId, ServerId)) -> impl Iterator<Item = &[u8]> {
-        let queue = self.queues.get(&way).into_iter().flatten();
-        queue.map_while(|parcel| match parcel {
-            Parcel::Message { head, .. } => Some(head.as_slice()),
-            Parcel::Down => None,
-        })
-    }
-
-    /// The message at this place on this way.
-    pub fn deliver(&mut self, way: (ServerId, ServerId), place: usize) -> Option<Parcel> {
-        self.queues.get_mut(&way)?.remove(place)
+    /// The next message on this way.
+    pub fn deliver(&mut self, way: (ServerId, ServerId)) -> Option<Parcel> {
+        self.queues.get_mut(&way)?.pop_front()
     }
 }

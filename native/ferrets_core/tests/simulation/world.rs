@@ -1,6 +1,6 @@
 //! The scheduler: picks what happens next, carries out effects, checks the invariants.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ferrets_core::clock::Time;
 use ferrets_core::conflict::{Decision, QuestionId};
@@ -35,6 +35,8 @@ struct Server {
     skew_ms: u64,
     flush_wanted: bool,
     busy: bool,
+    /// What came meanwhile and was not to be taken in at once.
+    queue: VecDeque<(ServerId, Turn, Parcel)>,
 }
 
 struct Waiting {
@@ -137,12 +139,15 @@ impl World {
         self.heal_everything()?;
         self.come_to_rest()?;
         if self.plan_conflicts {
-            // Who left a key alone for a leader that found no conflict there has to wait for the next comparison.
-            self.now_ms += 10_000;
-            for at in 0..self.servers.len() {
-                self.tick(at)?;
+            // Who left a key alone for a leader that found no conflict there has to wait for the next comparison; and the
+            // first tick of a server only says when that is.
+            for _ in 0..2 {
+                self.now_ms += 10_000;
+                for at in 0..self.servers.len() {
+                    self.tick(at)?;
+                }
+                self.come_to_rest()?;
             }
-            self.come_to_rest()?;
         }
         self.compare()?;
         self.let_tombstones_expire()
@@ -174,7 +179,15 @@ impl World {
         };
         let replica = Replica::new(config);
         let store = MapStore::new(self.plan_bag);
-        self.servers.push(Server { id, replica, store, skew_ms, flush_wanted: false, busy: false });
+        self.servers.push(Server {
+            id,
+            replica,
+            store,
+            skew_ms,
+            flush_wanted: false,
+            busy: false,
+            queue: VecDeque::new(),
+        });
         self.tell(|| format!("server {id} starts, {skew_ms} ms ahead"));
         self.servers.len() - 1
     }
@@ -315,8 +328,9 @@ impl World {
         }
         let now = Time::from_ms(self.now_ms + server.skew_ms);
         let mut effects = Vec::new();
-        server.busy = server.replica.flush_all(&mut server.store, now, 2, &mut effects) == Progress::More;
-        self.carry_out(at, effects)
+        let progress = server.replica.flush_all(&mut server.store, now, 1, &mut effects);
+        self.carry_out(at, effects)?;
+        self.go_on(at, progress)
     }
 
     fn deliver_something(&mut self) -> Outcome {
@@ -325,45 +339,62 @@ impl World {
         self.deliver(way)
     }
 
+    /// A message arrives. As on a real node, a busy server looks at each once, and queues what it does not take in at once.
     fn deliver(&mut self, (from, to): (ServerId, ServerId)) -> Outcome {
         let Some(at) = self.find(to) else { return Err(format!("a message to the dead server {to}")) };
-        let mut place = 0;
-        while self.servers[at].busy {
-            let overtaker = self.overtaker(at, (from, to)).filter(|_| self.rng.bool());
-            if let Some(overtaker) = overtaker {
-                self.totals.overtaken += 1;
-                place = overtaker;
-                break;
-            }
+        while self.servers[at].busy && self.rng.u8(0..4) == 0 {
             self.work(at)?;
         }
-        let Some(parcel) = self.network.deliver((from, to), place) else { return Ok(()) };
+        let Some(parcel) = self.network.deliver((from, to)) else { return Ok(()) };
         self.totals.delivered += 1;
-        let budget = self.rng.usize(1..6);
-        let now = Time::from_ms(self.now_ms + self.servers[at].skew_ms);
-        let server = &mut self.servers[at];
-        let mut effects = Vec::new();
-        match &parcel {
-            Parcel::Down => {
-                let progress = server.replica.peer_down(&mut server.store, now, Peer(from), budget, &mut effects);
-                server.busy = progress == Progress::More;
+        if self.servers[at].busy {
+            let turn = self.turn(at, from, &parcel);
+            if turn != Turn::Now {
+                self.tell(|| format!("{from} -> {to}, {turn:?}: {}", describe(&parcel)));
+                self.servers[at].queue.push_back((from, turn, parcel));
+                return Ok(());
             }
-            Parcel::Message { head, body } => {
-                let message = (head.as_slice(), body.as_slice());
-                let replica = &mut server.replica;
-                let progress = replica.message(&mut server.store, now, Peer(from), message, budget, &mut effects);
-                server.busy = progress == Progress::More;
-            }
+            self.totals.overtaken += 1;
         }
-        self.tell(|| format!("{from} -> {to}: {}", describe(&parcel)));
-        self.carry_out(at, effects)
+        self.take_in(at, from, parcel)
     }
 
-    /// Which of the messages on a way to a busy server it may take in at once.
-    fn overtaker(&self, at: usize, way: (ServerId, ServerId)) -> Option<usize> {
-        let turns = self.network.heads(way).map(|head| self.servers[at].replica.turn(head));
-        let behind = turns.enumerate().find(|(_, turn)| *turn != Turn::StandsAside);
-        behind.filter(|(_, turn)| *turn == Turn::Now).map(|(place, _)| place)
+    fn turn(&self, at: usize, from: ServerId, parcel: &Parcel) -> Turn {
+        let server = &self.servers[at];
+        let is_behind = server.queue.iter().any(|(other, turn, _)| *other == from && *turn == Turn::Waits);
+        match parcel {
+            Parcel::Message { head, .. } if !is_behind => server.replica.turn(head),
+            Parcel::Message { .. } | Parcel::Down => Turn::Waits,
+        }
+    }
+
+    fn take_in(&mut self, at: usize, from: ServerId, parcel: Parcel) -> Outcome {
+        let budget = self.rng.usize(1..4);
+        let server = &mut self.servers[at];
+        let to = server.id;
+        let now = Time::from_ms(self.now_ms + server.skew_ms);
+        let (replica, store) = (&mut server.replica, &mut server.store);
+        let mut effects = Vec::new();
+        let progress = match &parcel {
+            Parcel::Down => replica.peer_down(store, now, Peer(from), budget, &mut effects),
+            Parcel::Message { head, body } => {
+                replica.message(store, now, Peer(from), (head, body), budget, &mut effects)
+            }
+        };
+        self.tell(|| format!("{from} -> {to}: {}", describe(&parcel)));
+        self.carry_out(at, effects)?;
+        self.go_on(at, progress)
+    }
+
+    /// Once a message is done, the next that has come meanwhile is taken in.
+    fn go_on(&mut self, at: usize, progress: Progress) -> Outcome {
+        let server = &mut self.servers[at];
+        server.busy = progress == Progress::More;
+        if server.busy {
+            return Ok(());
+        }
+        let next = server.queue.pop_front();
+        next.map_or(Ok(()), |(from, _, parcel)| self.take_in(at, from, parcel))
     }
 
     fn work(&mut self, at: usize) -> Outcome {
@@ -373,9 +404,10 @@ impl World {
             return Ok(());
         }
         let mut effects = Vec::new();
-        server.busy = server.replica.work(&mut server.store, now, 2, &mut effects) == Progress::More;
+        let progress = server.replica.work(&mut server.store, now, 1, &mut effects);
         self.totals.slices += 1;
-        self.carry_out(at, effects)
+        self.carry_out(at, effects)?;
+        self.go_on(at, progress)
     }
 
     fn tick(&mut self, at: usize) -> Outcome {
