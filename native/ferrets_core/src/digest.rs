@@ -144,11 +144,6 @@ impl BucketSet {
         }
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.words.iter().all(|word| *word == 0)
-    }
-
     /// The first bucket of the set that is not before this one.
     pub fn next(&self, from: Bucket) -> Option<Bucket> {
         let first = from / 64;
@@ -161,6 +156,18 @@ impl BucketSet {
             mask = u64::MAX;
         }
         None
+    }
+
+    /// All of them, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = Bucket> + '_ {
+        std::iter::successors(self.next(0), |bucket| self.next(bucket + 1))
+    }
+
+    /// The first bucket of each part, if the set is cut into so many of about the same size; into fewer if it is small.
+    pub fn cut(&self, parts: usize) -> Vec<Bucket> {
+        let buckets: Vec<Bucket> = self.iter().collect();
+        let size = buckets.len().div_ceil(parts).max(1);
+        buckets.into_iter().step_by(size).collect()
     }
 
     /// Its bytes: [`BUCKET_SET_BYTES`].
@@ -232,15 +239,21 @@ mod tests {
         let mut set = BucketSet::new();
         let members = [0, 63, 64, 1000, BUCKETS - 1];
         members.iter().for_each(|bucket| set.insert(*bucket));
-        let mut found = Vec::new();
-        let mut from = 0;
-        while let Some(bucket) = set.next(from) {
-            found.push(bucket);
-            from = bucket + 1;
-        }
-        assert_eq!(found, members);
+        assert!(set.iter().eq(members));
+        assert_eq!(set.next(65), Some(1000));
         let mut bytes = Vec::new();
         set.encode(&mut bytes);
         assert_eq!(BucketSet::decode(&bytes), Some(set));
+    }
+
+    #[test]
+    fn a_bucket_set_is_cut_into_parts_of_about_the_same_size() {
+        let mut set = BucketSet::new();
+        assert!(set.cut(4).is_empty());
+        [7, 8].iter().for_each(|bucket| set.insert(*bucket));
+        assert_eq!(set.cut(4), [7, 8]);
+        (100..108).for_each(|bucket| set.insert(bucket));
+        assert_eq!(set.cut(4), [7, 101, 104, 107]);
+        assert_eq!(set.cut(1), [7]);
     }
 }

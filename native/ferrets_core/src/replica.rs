@@ -65,11 +65,19 @@ pub struct Limits {
     pub chunk_bytes_max: usize,
     /// A chunk has room for this many entries, and a list of versions likewise. At most 32,768.
     pub chunk_entries_max: usize,
+    /// After a batch, so many chunks of a sync are asked for one by one.
+    pub slow_chunks: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { batch_bytes_max: 256 * 1024, follower_min: 8, chunk_bytes_max: 32 * 1024, chunk_entries_max: 256 }
+        Limits {
+            batch_bytes_max: 256 * 1024,
+            follower_min: 8,
+            chunk_bytes_max: 32 * 1024,
+            chunk_entries_max: 256,
+            slow_chunks: 64,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::link::{Link, Up};
 use crate::log::Batch;
 use crate::replica::{Progress, Replica, Turn};
 use crate::store::Store;
+use crate::sync::Span;
 use crate::wire::{Head, Nonce};
 
 /// So many entries are looked at by a sweep in the time that it takes to merge one.
@@ -38,6 +39,7 @@ impl<W> Replica<W> {
                     effects.push(send_batch(*peer, up, batch));
                 }
             }
+            self.slow_pulls();
             self.land_acknowledged(effects);
         }
     }
@@ -87,14 +89,14 @@ impl<W> Replica<W> {
             Head::Refuse { nonce, reason } => self.on_refuse(peer, nonce, reason, effects),
             Head::Drop { link } => self.on_drop(peer, link, effects),
             Head::Batch { link, seq } => return self.on_batch(store, now, (peer, link, seq), body, budget, effects),
-            Head::Chunk { link, next } => {
-                return self.on_chunk(store, now, (peer, link, next), body, budget, effects);
+            Head::Chunk { link, from, next } => {
+                return self.on_chunk(store, now, (peer, link, from, next), body, budget, effects);
             }
             Head::Ack { link, seq } => self.on_ack(peer, link, seq, effects),
             Head::Compare { link, total, scope } => self.on_compare((peer, link), total, scope, effects),
             Head::Equal { link } => self.on_equal(peer, link, effects),
             Head::Sums { link } => self.on_sums(store, (peer, link), body, effects),
-            Head::Pull { link, from, to } => self.on_pull(store, (peer, link), (from, to), body, effects),
+            Head::Pull { link, from, to } => self.on_pull(store, (peer, link), Span { from, to }, body, effects),
             Head::Pulled { link } => self.on_pulled(peer, link, effects),
             Head::Ask { link, seq, members } => {
                 if self.on_ask((peer, link, seq, members), body).is_err() {
@@ -179,6 +181,7 @@ impl<W> Replica<W> {
             }
             None => return self.work(store, now, budget, effects),
         }
+        self.slow_pulls();
         self.receive(store, now, (peer, link, Then::Acknowledge(seq)), body, budget, effects)
     }
 

@@ -7,14 +7,16 @@
 //!
 //! 1. `Compare` brings the puller's total; the answer is `Equal`, or `Sums`: the sum of each bucket that is not empty. The
 //!    side that finds itself unlike the other wants to pull from it, too, if it is asked to.
-//! 2. `Pull` names the buckets that differ, and the versions that the puller has in the next stretch of them; the answer is
+//! 2. `Pull` names the buckets that differ, and the versions that the puller has in some stretch of them; the answer is
 //!    a `Chunk` of the entries in that stretch which the puller has not.
 //! 3. `Pulled` says that this was all.
 //!
 //! The side that is asked keeps no state between two messages: it can serve any number of peers, and holds nothing while
-//! it waits. A server pulls from one peer at a time; the others queue, and mostly find nothing left to fetch. The next
-//! `Pull` leaves when a chunk arrives, before it is merged: two chunks at most are under way. Everything is merged by
-//! version, so writes go on meanwhile on both sides.
+//! it waits. A server pulls from one peer at a time; the others queue, and mostly find nothing left to fetch.
+//!
+//! The buckets are cut into [`LANES`], and one `Pull` of each is out, so that there is always a chunk to merge; but one
+//! `Pull` at all while writes are on their way, as these would wait for the chunks. The next leaves when a chunk arrives, before
+//! it is merged. Everything is merged by version, so writes go on meanwhile on both sides.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,6 +32,9 @@ use crate::replica::{Limits, Progress, Replica};
 use crate::store::{Entry, Flow, KeyHash, Kind, Stamp, Store};
 use crate::version::{Origin, Origins, Version};
 use crate::wire::{self, Garbled, Head, Nonce, Reader};
+
+/// So many `Pull`s are out at most.
+const LANES: usize = 4;
 
 /// Entries that a puller has already, by their hashes.
 struct Noted(Vec<(KeyHash, Version, Kind)>);
@@ -71,6 +76,8 @@ pub(crate) struct Pulls {
     queue: VecDeque<(Peer, Scope)>,
     stage: Stage,
     silence: Silence,
+    /// So many chunks are asked for one by one, as writes are on their way.
+    slow_chunks: u32,
     /// The present pull has brought writes of a server that is not linked, or of this one.
     news: bool,
     /// How many entries it has brought that should have been here long ago.
@@ -83,10 +90,56 @@ enum Stage {
     Idle,
     /// `Compare` is out.
     Comparing { scope: Scope },
-    /// `Pull` is out, for the stretch that ends before `to`.
-    Fetching { wanted: BucketSet, to: Option<KeyHash> },
+    /// `Pull`s are out, or the last chunk is being merged.
+    Fetching(Fetch),
     /// All is here; what was asked of the host is not decided yet, or its answers have not landed.
     Settling { until: Option<u64> },
+}
+
+/// A part of the hash space: from this hash to before that, or to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub from: KeyHash,
+    pub to: Option<KeyHash>,
+}
+
+impl Span {
+    fn reaches(self, hash: KeyHash) -> bool {
+        self.to.is_none_or(|to| hash < to)
+    }
+}
+
+/// What is left of a pull.
+#[derive(Debug)]
+struct Fetch {
+    wanted: BucketSet,
+    /// What nobody has been asked for. Each begins in a wanted bucket.
+    waiting: VecDeque<Span>,
+    /// What a `Pull` is out for, and the end of its lane.
+    out: Vec<(Span, Option<KeyHash>)>,
+}
+
+impl Fetch {
+    fn new(wanted: BucketSet) -> Self {
+        let starts: Vec<KeyHash> = wanted.cut(LANES).into_iter().filter_map(bucket_start).collect();
+        let ends = starts.iter().skip(1).copied().map(Some).chain([None]);
+        let waiting = starts.iter().zip(ends).map(|(from, to)| Span { from: *from, to }).collect();
+        Fetch { wanted, waiting, out: Vec::new() }
+    }
+
+    /// The `Pull` for the stretch that begins here has been answered, up to `next` if not to its end. Whether there is such a one.
+    fn answered(&mut self, from: KeyHash, next: Option<KeyHash>) -> bool {
+        let Some(at) = self.out.iter().position(|(stretch, _)| stretch.from == from) else { return false };
+        let (stretch, lane_to) = self.out.swap_remove(at);
+        let rest = next.or(stretch.to).and_then(|next| first_wanted(&self.wanted, next));
+        let rest = rest.map(|from| Span { from, to: lane_to });
+        self.waiting.extend(rest.filter(|rest| rest.reaches(rest.from)));
+        next.is_none_or(|next| from < next && stretch.reaches(next))
+    }
+
+    fn is_over(&self) -> bool {
+        self.waiting.is_empty() && self.out.is_empty()
+    }
 }
 
 impl Pulls {
@@ -102,7 +155,11 @@ impl Pulls {
 
     /// For how long the present pull's peer has not answered.
     pub fn silence_ms(&mut self, now_ms: u64) -> u64 {
-        let owed = matches!(self.stage, Stage::Comparing { .. } | Stage::Fetching { .. });
+        let owed = match &self.stage {
+            Stage::Comparing { .. } => true,
+            Stage::Fetching(fetch) => !fetch.out.is_empty(),
+            Stage::Idle | Stage::Settling { .. } => false,
+        };
         self.silence.length_ms(now_ms, owed)
     }
 
@@ -210,31 +267,38 @@ impl<W> Replica<W> {
                 wanted.insert(bucket);
             }
         }
-        self.fetch(store, peer, wanted, Some(0), effects);
+        let fetch = Fetch::new(wanted);
+        if fetch.is_over() {
+            self.end_pull(peer, effects);
+        } else {
+            self.pulls.stage = Stage::Fetching(fetch);
+            self.fetch(store, effects);
+        }
     }
 
-    /// Asks for the next stretch of the wanted buckets, or ends the pull.
-    fn fetch<S: Store>(
-        &mut self,
-        store: &mut S,
-        peer: Peer,
-        wanted: BucketSet,
-        from: Option<KeyHash>,
-        effects: &mut Vec<Effect<W>>,
-    ) {
-        let from = from.and_then(|from| first_wanted(&wanted, from));
-        let (Some(from), Some(up)) = (from, self.links.get(&peer).and_then(|link| link.up())) else {
-            self.end_pull(peer, effects);
+    /// A batch is on its way, in or out: whoever waits for it should not wait for many chunks.
+    pub(crate) fn slow_pulls(&mut self) {
+        self.pulls.slow_chunks = self.config.limits.slow_chunks;
+    }
+
+    /// Asks for the next stretches, as many as may be under way.
+    fn fetch<S: Store>(&mut self, store: &mut S, effects: &mut Vec<Effect<W>>) {
+        let (Some((peer, _)), Stage::Fetching(fetch)) = (self.pulls.queue.front(), &mut self.pulls.stage) else {
             return;
         };
-        let mut stretch = Stretch::new(self.config.limits);
-        let to = walk(store, &wanted, from, None, &mut |entry| stretch.note(entry));
-        let mut body = Vec::new();
-        wanted.encode(&mut body);
-        stretch.encode(&self.origins, &mut body);
-        let head = Head::Pull { link: up.theirs, from, to }.encode();
-        effects.push(Effect::Send { peer, head, body: Arc::new(body) });
-        self.pulls.stage = Stage::Fetching { wanted, to };
+        let Some(up) = self.links.get(peer).and_then(|link| link.up()) else { return };
+        let out_max = if self.pulls.slow_chunks > 0 { 1 } else { LANES };
+        while fetch.out.len() < out_max {
+            let Some(lane) = fetch.waiting.pop_front() else { break };
+            let mut notes = Stretch::new(self.config.limits);
+            let to = walk(store, &fetch.wanted, lane, &mut |entry| notes.note(entry)).or(lane.to);
+            let mut body = Vec::new();
+            fetch.wanted.encode(&mut body);
+            notes.encode(&self.origins, &mut body);
+            let head = Head::Pull { link: up.theirs, from: lane.from, to }.encode();
+            effects.push(Effect::Send { peer: *peer, head, body: Arc::new(body) });
+            fetch.out.push((Span { from: lane.from, to }, lane.to));
+        }
         self.pulls.silence.end();
     }
 
@@ -242,7 +306,7 @@ impl<W> Replica<W> {
         &mut self,
         store: &mut S,
         (peer, link): (Peer, Nonce),
-        (from, to): (KeyHash, Option<KeyHash>),
+        stretch: Span,
         body: &[u8],
         effects: &mut Vec<Effect<W>>,
     ) {
@@ -252,7 +316,7 @@ impl<W> Replica<W> {
             return;
         };
         let mut chunk = Stretch::new(self.config.limits);
-        let next = walk(store, &wanted, from, to, &mut |entry| {
+        let next = walk(store, &wanted, stretch, &mut |entry| {
             if had.has(entry) {
                 chunk.pass()
             } else {
@@ -261,7 +325,7 @@ impl<W> Replica<W> {
         });
         let mut body = Vec::new();
         chunk.encode(&self.origins, &mut body);
-        let head = Head::Chunk { link: theirs, next }.encode();
+        let head = Head::Chunk { link: theirs, from: stretch.from, next }.encode();
         effects.push(Effect::Send { peer, head, body: Arc::new(body) });
     }
 
@@ -282,22 +346,23 @@ impl<W> Replica<W> {
         &mut self,
         store: &mut S,
         now: Time,
-        (peer, link, next): (Peer, Nonce, Option<KeyHash>),
+        (peer, link, from, next): (Peer, Nonce, KeyHash, Option<KeyHash>),
         body: &[u8],
         budget: usize,
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
         if self.current(peer, link).is_none() || !self.pulls.is_with(peer) {
-            return Progress::Done;
+            return self.work(store, now, budget, effects);
         }
-        let Stage::Fetching { wanted, to } = &mut self.pulls.stage else { return Progress::Done };
-        let (wanted, to) = (std::mem::take(wanted), *to);
-        let rest = next.or(to).and_then(|from| first_wanted(&wanted, from));
-        match rest {
-            Some(from) => self.fetch(store, peer, wanted, Some(from), effects),
-            None => self.pulls.stage = Stage::Fetching { wanted, to: None },
+        let Stage::Fetching(fetch) = &mut self.pulls.stage else { return self.work(store, now, budget, effects) };
+        if !fetch.answered(from, next) {
+            self.abandon(peer, DownReason::Malformed, effects);
+            return self.work(store, now, budget, effects);
         }
-        self.receive(store, now, (peer, link, Then::PullOn { last: rest.is_none() }), body, budget, effects)
+        let last = fetch.is_over();
+        self.fetch(store, effects);
+        self.pulls.slow_chunks = self.pulls.slow_chunks.saturating_sub(1);
+        self.receive(store, now, (peer, link, Then::PullOn { last }), body, budget, effects)
     }
 
     /// A chunk's entries are all in the store.
@@ -381,20 +446,19 @@ fn first_wanted(wanted: &BucketSet, from: KeyHash) -> Option<KeyHash> {
     bucket_start(bucket).map(|start| start.max(from))
 }
 
-/// Shows the entries of the wanted buckets from `from` to before `to`. Returns where to go on if `visit` has had enough
-/// before that, and `None` at the end.
+/// Shows the entries of the wanted buckets in `span`. Returns where to go on if `visit` has had enough before its end, and
+/// `None` at the end.
 fn walk<S: Store>(
     store: &mut S,
     wanted: &BucketSet,
-    from: KeyHash,
-    to: Option<KeyHash>,
+    span: Span,
     visit: &mut dyn FnMut(&dyn Entry) -> Flow,
 ) -> Option<KeyHash> {
-    let mut position = first_wanted(wanted, from);
-    while let Some(start) = position.filter(|start| to.is_none_or(|to| *start < to)) {
+    let mut position = first_wanted(wanted, span.from);
+    while let Some(start) = position.filter(|start| span.reaches(*start)) {
         let bucket = bucket_of(start);
         let end = bucket_start(bucket + 1);
-        let end = [end, to].into_iter().flatten().min();
+        let end = [end, span.to].into_iter().flatten().min();
         let (mut enough, mut beyond) = (false, false);
         let next = store.scan(start, &mut |entry| {
             beyond = end.is_some_and(|end| entry.hash() >= end);
@@ -409,7 +473,7 @@ fn walk<S: Store>(
         let next = if enough { next } else { end.filter(|_| beyond) };
         position = next.and_then(|next| first_wanted(wanted, next));
         if enough {
-            return position.filter(|position| to.is_none_or(|to| *position < to));
+            return position.filter(|position| span.reaches(*position));
         }
     }
     None

@@ -19,7 +19,7 @@ use crate::sync::Scope;
 use crate::version::{Incarnation, Writer};
 
 /// The version of this protocol. Servers link only with their like.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 
 /// A random-looking number that one side of a link has chosen for it. Never 0.
 pub type Nonce = u64;
@@ -108,6 +108,8 @@ pub enum Head {
     Chunk {
         /// Receiver's nonce.
         link: Nonce,
+        /// That of the `Pull`.
+        from: KeyHash,
         /// Where to go on, if this is not all that was asked for.
         next: Option<KeyHash>,
     },
@@ -185,8 +187,9 @@ impl Head {
                 out.extend(from.to_le_bytes());
                 put_option(&mut out, *to);
             }
-            Head::Chunk { link, next } => {
+            Head::Chunk { link, from, next } => {
                 put_link(&mut out, 9, *link);
+                out.extend(from.to_le_bytes());
                 put_option(&mut out, *next);
             }
             Head::Pulled { link } => put_link(&mut out, 10, *link),
@@ -217,7 +220,7 @@ impl Head {
             6 => Head::Equal { link: reader.u64()? },
             7 => Head::Sums { link: reader.u64()? },
             8 => Head::Pull { link: reader.u64()?, from: reader.u32()?, to: reader.option()? },
-            9 => Head::Chunk { link: reader.u64()?, next: reader.option()? },
+            9 => Head::Chunk { link: reader.u64()?, from: reader.u32()?, next: reader.option()? },
             10 => Head::Pulled { link: reader.u64()? },
             11 => Head::Drop { link: reader.u64()? },
             12 => Head::Ask { link: reader.u64()?, seq: reader.u64()?, members: reader.u64()? },
@@ -486,8 +489,8 @@ mod tests {
             Head::Sums { link: 5 },
             Head::Pull { link: 5, from: 7, to: Some(9) },
             Head::Pull { link: 5, from: 7, to: None },
-            Head::Chunk { link: 5, next: None },
-            Head::Chunk { link: 5, next: Some(0) },
+            Head::Chunk { link: 5, from: 0, next: None },
+            Head::Chunk { link: 5, from: 6, next: Some(7) },
             Head::Pulled { link: 5 },
             Head::Drop { link: 5 },
             Head::Ask { link: 5, seq: 6, members: 7 },

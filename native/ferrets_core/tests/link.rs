@@ -166,7 +166,7 @@ fn a_message_of_another_link_changes_nothing() {
         Head::Equal { link: stale },
         Head::Sums { link: stale },
         Head::Pull { link: stale, from: 0, to: None },
-        Head::Chunk { link: stale, next: None },
+        Head::Chunk { link: stale, from: 0, next: None },
     ] {
         assert_eq!(host.hear(&head), vec![], "{head:?}");
     }
@@ -329,6 +329,71 @@ fn a_group_that_is_cut_short_is_not_left_open() {
     assert!(!host.store.in_group);
 }
 
+/// The sums of a peer that has something in these buckets.
+fn sums(buckets: &[u16]) -> Vec<u8> {
+    let sums = |bucket: &u16| [&bucket.to_le_bytes()[..], &[1; 8], &[0; 8]].concat();
+    buckets.iter().flat_map(sums).collect()
+}
+
+const BUCKET: u32 = 1 << 20;
+const QUARTERS: [u32; 4] = [0, 1024 * BUCKET, 2048 * BUCKET, 3072 * BUCKET];
+
+/// A host that has just been told that it differs from the peer in four buckets, and what it sent then.
+fn pulling(host: &mut Host) -> (u64, Vec<Head>) {
+    let link = host.link();
+    let effects = host.bytes(&Head::Sums { link }.encode(), &sums(&[0, 1024, 2048, 3072]));
+    (link, heads(&effects))
+}
+
+fn pull(from: u32, to: Option<u32>) -> Head {
+    Head::Pull { link: NONCE, from, to }
+}
+
+#[test]
+fn a_pull_asks_for_four_stretches_at_a_time_and_takes_the_answers_in_any_order() {
+    let mut host = Host::new();
+    let (link, sent) = pulling(&mut host);
+    let [first, second, third, fourth] = QUARTERS;
+    let ends = [Some(second), Some(third), Some(fourth), None];
+    let expected: Vec<Head> = QUARTERS.iter().zip(ends).map(|(from, to)| pull(*from, to)).collect();
+    assert_eq!(sent, expected);
+    let mut answer = |from, next| heads(&host.bytes(&Head::Chunk { link, from, next }.encode(), &group(1)));
+    assert_eq!(answer(third, Some(third + 7)), [pull(third + 7, Some(fourth))]);
+    assert_eq!(answer(fourth, None), []);
+    assert_eq!(answer(first, Some(first + 5)), [pull(first + 5, Some(second))]);
+    assert_eq!(answer(first + 5, None), []);
+    // What lies between two buckets that are wanted is not.
+    assert_eq!(answer(second, Some(second + BUCKET)), []);
+    assert_eq!(answer(third + 7, None), [Head::Pulled { link: NONCE }]);
+}
+
+#[test]
+fn chunks_are_asked_for_one_by_one_while_writes_are_on_their_way() {
+    let mut host = Host::with(|config| config.limits.slow_chunks = 1);
+    let link = host.link();
+    host.bytes(&Head::Batch { link, seq: 1 }.encode(), &group(1));
+    let effects = host.bytes(&Head::Sums { link }.encode(), &sums(&[0, 1024, 2048, 3072]));
+    let [first, second, third, fourth] = QUARTERS;
+    assert_eq!(heads(&effects), [pull(first, Some(second))]);
+    let mut answer = |from| heads(&host.bytes(&Head::Chunk { link, from, next: None }.encode(), &group(1)));
+    assert_eq!(answer(first), [pull(second, Some(third))]);
+    assert_eq!(answer(second), [pull(third, Some(fourth)), pull(fourth, None)]);
+    assert_eq!(answer(third), []);
+    assert_eq!(answer(fourth), [Head::Pulled { link: NONCE }]);
+}
+
+/// It could be asked the same for ever.
+#[test]
+fn a_chunk_that_answers_no_pull_or_leads_out_of_it_drops_the_link() {
+    let [first, second, ..] = QUARTERS;
+    for (from, next) in [(first + 1, None), (first, Some(first)), (second, Some(first)), (first, Some(second))] {
+        let mut host = Host::new();
+        let (link, _) = pulling(&mut host);
+        let effects = host.bytes(&Head::Chunk { link, from, next }.encode(), &group(1));
+        assert!(effects.contains(&Effect::LinkDown(PEER, DownReason::Malformed)), "{from} {next:?}: {effects:?}");
+    }
+}
+
 #[test]
 fn a_comparison_that_brings_what_should_have_been_here_long_ago_says_so() {
     for (age_ms, expected) in [(0, None), (60_000, Some(Effect::Diverged(PEER, 2)))] {
@@ -340,14 +405,7 @@ fn a_comparison_that_brings_what_should_have_been_here_long_ago_says_so() {
         // A comparison is due, for which there is no other reason.
         let mut effects = host.tick(now_ms);
         assert!(matches!(heads(&effects)[..], [Head::Compare { .. }]), "{effects:?}");
-        let sums = {
-            let mut body = Vec::new();
-            body.extend(0_u16.to_le_bytes());
-            body.extend(1_u64.to_le_bytes());
-            body.extend(0_u64.to_le_bytes());
-            body
-        };
-        effects.extend(host.bytes(&Head::Sums { link }.encode(), &sums));
+        effects.extend(host.bytes(&Head::Sums { link }.encode(), &sums(&[0])));
         let mut body = Vec::new();
         wire::put_origins(&mut body, [Writer { incarnation: 5, node: b"there".to_vec() }].iter());
         let mut entries = Entries::default();
@@ -356,7 +414,7 @@ fn a_comparison_that_brings_what_should_have_been_here_long_ago_says_so() {
             entries.put(Fixed { kind: Kind::Record, continues: false, origin: 0, hlc }, &encode(key, 7));
         }
         body.extend(entries.bytes());
-        let head = Head::Chunk { link, next: None }.encode();
+        let head = Head::Chunk { link, from: 0, next: None }.encode();
         let now = Time::from_ms(now_ms);
         host.replica.message(&mut host.store, now, PEER, (&head, &body), 100, &mut effects);
         assert_eq!(host.store.iter().count(), 2, "{effects:?}");

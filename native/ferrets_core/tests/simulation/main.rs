@@ -24,8 +24,8 @@
 //! - everybody asking about conflicts, and not the leader alone; a comparison that makes the other side compare, for ever.
 //!
 //! Not caught, as another rule stands in: a server that answers leader operations without being the leader (its links differ
-//! from the asker's), and one that does not leave conflicting keys to the leader (a join links the leaders first). Nor an own
-//! write brought back by a pull that is not news.
+//! from the asker's), and one that does not leave conflicting keys to the leader (a join links the leaders first). Nor a chunk taken
+//! for the answer to another `Pull`, and an own write brought back by a pull that is not news: `tests/link.rs` catches the first.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod map_store;

@@ -175,7 +175,13 @@ impl World {
             asks_conflicts: self.plan_conflicts,
             drops_owned: self.plan_owned,
             // So small that most syncs and some flushes take several messages.
-            limits: Limits { batch_bytes_max: 100, follower_min: 1, chunk_bytes_max: 60, chunk_entries_max: 3 },
+            limits: Limits {
+                batch_bytes_max: 100,
+                follower_min: 1,
+                chunk_bytes_max: 60,
+                chunk_entries_max: 3,
+                slow_chunks: 1,
+            },
         };
         let replica = Replica::new(config);
         let store = MapStore::new(self.plan_bag);
