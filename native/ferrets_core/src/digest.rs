@@ -144,6 +144,12 @@ impl BucketSet {
         }
     }
 
+    /// Whether a bucket is in the set.
+    #[inline]
+    pub fn contains(&self, bucket: Bucket) -> bool {
+        self.words.get(bucket / 64).is_some_and(|word| word >> (bucket % 64) & 1 == 1)
+    }
+
     /// The first bucket of the set that is not before this one.
     pub fn next(&self, from: Bucket) -> Option<Bucket> {
         let first = from / 64;
@@ -241,6 +247,8 @@ mod tests {
         members.iter().for_each(|bucket| set.insert(*bucket));
         assert!(set.iter().eq(members));
         assert_eq!(set.next(65), Some(1000));
+        assert!(members.iter().all(|bucket| set.contains(*bucket)));
+        assert!(![1, 62, 65, BUCKETS, BUCKETS + 64].iter().any(|bucket| set.contains(*bucket)));
         let mut bytes = Vec::new();
         set.encode(&mut bytes);
         assert_eq!(BucketSet::decode(&bytes), Some(set));

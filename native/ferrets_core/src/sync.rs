@@ -456,22 +456,18 @@ fn walk<S: Store>(
 ) -> Option<KeyHash> {
     let mut position = first_wanted(wanted, span.from);
     while let Some(start) = position.filter(|start| span.reaches(*start)) {
-        let bucket = bucket_of(start);
-        let end = bucket_start(bucket + 1);
-        let end = [end, span.to].into_iter().flatten().min();
-        let (mut enough, mut beyond) = (false, false);
+        let (mut enough, mut beyond) = (false, None);
         let next = store.scan(start, &mut |entry| {
-            beyond = end.is_some_and(|end| entry.hash() >= end);
-            if beyond {
+            let hash = entry.hash();
+            if !span.reaches(hash) || !wanted.contains(bucket_of(hash)) {
+                beyond = Some(hash);
                 return Flow::Enough;
             }
             let flow = visit(entry);
             enough |= flow == Flow::Enough;
             flow
         });
-        // On within this bucket, or with the next one that is wanted, or there is nothing more at all.
-        let next = if enough { next } else { end.filter(|_| beyond) };
-        position = next.and_then(|next| first_wanted(wanted, next));
+        position = if enough { next } else { beyond }.and_then(|next| first_wanted(wanted, next));
         if enough {
             return position.filter(|position| span.reaches(*position));
         }

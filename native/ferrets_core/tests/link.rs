@@ -367,6 +367,20 @@ fn a_pull_asks_for_four_stretches_at_a_time_and_takes_the_answers_in_any_order()
     assert_eq!(answer(third + 7, None), [Head::Pulled { link: NONCE }]);
 }
 
+/// A fresh node's first pull would otherwise look into all that is empty, bucket by bucket, for each message.
+#[test]
+fn a_pull_passes_over_what_is_empty_at_one_go() {
+    let mut host = Host::new();
+    let link = host.link();
+    // The hash of `{254, _}` begins bucket 2,032.
+    let write = Write { kind: Kind::Record, item: (254, 1), payload: None, observed: None, continues: false };
+    host.replica.write_local(&mut host.store, NOW, [write]);
+    let before = host.store.scans;
+    let effects = host.bytes(&Head::Sums { link }.encode(), &sums(&(0..2_033).collect::<Vec<u16>>()));
+    assert_eq!(heads(&effects).len(), 4);
+    assert_eq!(host.store.scans - before, 4, "one for each of the stretches");
+}
+
 #[test]
 fn chunks_are_asked_for_one_by_one_while_writes_are_on_their_way() {
     let mut host = Host::with(|config| config.limits.slow_chunks = 1);

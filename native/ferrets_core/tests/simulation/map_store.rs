@@ -22,6 +22,8 @@ pub struct MapStore {
     swept: Option<Slot>,
     /// Between `begin_group` and `end_group`.
     pub in_group: bool,
+    /// How often it has been scanned.
+    pub scans: usize,
 }
 
 /// Neighbouring keys share a hash.
@@ -139,6 +141,7 @@ impl Store for MapStore {
     }
 
     fn scan(&mut self, from: KeyHash, visit: &mut dyn FnMut(&dyn Entry) -> Flow) -> Option<KeyHash> {
+        self.scans += 1;
         let mut last = None;
         for ((hash, key, _), (stamp, value)) in self.entries.range((from, 0, None)..) {
             if last.is_some_and(|last| last != *hash) {
