@@ -23,6 +23,7 @@ all() ->
         bad_arguments_raise_badarg,
         a_list_is_checked_to_its_end,
         a_long_list_is_written_in_slices,
+        short_calls_use_up_a_time_slice,
         the_key_is_where_keypos_says,
         ordered_set_takes_equal_numbers_for_one_key,
         set_tells_equal_numbers_apart,
@@ -170,6 +171,33 @@ a_list_is_checked_to_its_end(_Config) ->
     ?assertEqual(ok, check(?TAB, key, Long ++ [last])),
     ?assertError(badarg, check(?TAB, key, Long ++ last)),
     ?assertEqual(ok, check(?TAB, record, [])).
+
+%% A process that has used 4,000 reductions makes room for others. With one for each call it would keep its scheduler for as
+%% long as 4,000 look-ups take that wait for memory: several milliseconds.
+short_calls_use_up_a_time_slice(_Config) ->
+    [
+        begin
+            Handle = create(?TAB, Type),
+            Used = fun(Call) ->
+                {reductions, Before} = process_info(self(), reductions),
+                lists:foreach(Call, lists:seq(1, 1000)),
+                {reductions, After} = process_info(self(), reductions),
+                After - Before
+            end,
+            ?assert(Used(fun(Key) -> ok = ?NIF:insert(?TAB, {Key}, undefined) end) >= 16_000),
+            Reads = [
+                fun(Key) -> [{Key}] = ?NIF:lookup(?TAB, Key) end,
+                fun(Key) -> _ = ?NIF:lookup_element(?TAB, Key, 1) end,
+                fun(Key) -> true = ?NIF:member(?TAB, Key) end,
+                fun(Key) -> _ = ?NIF:next(?TAB, Key) end,
+                fun(Key) -> _ = ?NIF:prev(?TAB, Key) end
+            ],
+            [?assert(Used(Read) >= 5_000) || Read <- Reads],
+            ?assert(Used(fun(Key) -> ok = ?NIF:delete(?TAB, Key, undefined) end) >= 16_000),
+            ok = ?NIF:close(Handle)
+        end
+     || Type <- [set, ordered_set, bag]
+    ].
 
 a_long_list_is_written_in_slices(_Config) ->
     [

@@ -11,7 +11,7 @@ use crate::index::Gone;
 use crate::order::Range;
 use crate::read;
 use crate::registry;
-use crate::slice::Slice;
+use crate::slice::{count_steps, Slice};
 use crate::table::{Table, TableId};
 use crate::walk::{self, Course, Direction, Position, Step};
 
@@ -34,8 +34,10 @@ pub fn table(name: Term<'_>) -> Result<(&'static Table, TableId), BadArg> {
 
 fn lookup<'a>(env: Env<'a>, [name, key]: [Term<'a>; 2]) -> Answer<'a> {
     let (table, id) = table(name)?;
+    count_steps(env, 1);
     if id.is_bag() {
         let found = read::find_all(table, id, key, |record| record.copy(env))?;
+        count_steps(env, found.len() as u32);
         return Ok(list(env, &found));
     }
     let found = read::find(table, id, key, |record| record.copy(env))?;
@@ -58,6 +60,7 @@ fn find_element<'a>(
     position: Term<'a>,
 ) -> Result<Option<Term<'a>>, BadArg> {
     let (table, id) = table(name)?;
+    count_steps(env, 1);
     let position = position.decode::<usize>().ok().filter(|position| *position > 0).ok_or(BadArg)?;
     let copy = |record: Seen<'_>| element(record.term(), position).map(|element| element.in_env(env)).ok_or(BadArg);
     if !id.is_bag() {
@@ -69,6 +72,7 @@ fn find_element<'a>(
 
 fn member<'a>(env: Env<'a>, [name, key]: [Term<'a>; 2]) -> Answer<'a> {
     let (table, id) = table(name)?;
+    count_steps(env, 1);
     Ok(read::is_member(table, id, key)?.encode(env))
 }
 
@@ -125,6 +129,7 @@ fn neighbour<'a>(
     beyond: Option<Term<'a>>,
 ) -> Answer<'a> {
     let mut found = atoms::end_of_table().encode(env);
+    count_steps(env, 1);
     walk::neighbour(table, id, direction, beyond, |record| {
         found = element(record.term(), id.keypos()).unwrap_or(record.term()).in_env(env);
     })?;
@@ -139,6 +144,7 @@ fn first_by_hash<'a>(env: Env<'a>, table: &Table, id: TableId, from: u32) -> Res
 
 /// The next key by hash; keys that share a hash are in the order of terms.
 fn next_by_hash<'a>(env: Env<'a>, table: &'static Table, id: TableId, key: Term<'a>) -> Answer<'a> {
+    count_steps(env, 2);
     if !read::is_member(table, id, key)? {
         return Err(BadArg);
     }

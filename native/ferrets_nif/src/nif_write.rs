@@ -15,7 +15,7 @@ use crate::beam::encode::encode;
 use crate::beam::term::{cell, element, list, Elements};
 use crate::engine::{Action, Effects, Payloads, Waiter, Writes, Written};
 use crate::registry;
-use crate::slice::Slice;
+use crate::slice::{count_steps, Slice};
 use crate::store::Item;
 use crate::table::{Table, TableId, Unwritten};
 use crate::tags::Tagged;
@@ -29,6 +29,9 @@ const INSERTS_MAX: usize = 256;
 
 /// Entries that a search for owned records looks at under one taking of the lock.
 const SWEEP_ENTRIES: usize = 4096;
+
+/// So many look-ups take as long as one write.
+const WRITE_STEPS: u32 = 4;
 
 /// A batch ends early once it has so many words.
 const BATCH_WORDS: u64 = 16 * 1024;
@@ -148,6 +151,7 @@ impl<'a> Target<'a> {
             // Not after all the work.
             return Ok(self.answer(Outcome::Untagged));
         }
+        count_steps(self.env, WRITE_STEPS);
         let item = self.item(term)?;
         Ok(self.answer(self.write(&[item], None, true)?))
     }
@@ -259,6 +263,7 @@ fn ask<'a>(env: Env<'a>, [name, operation, record, tag]: [Term<'a>; 4]) -> Answe
         term if atoms::insert_serial() == term => Operation::InsertSerial,
         _ => return Err(BadArg),
     };
+    count_steps(env, WRITE_STEPS);
     let target = Target::find(env, name, Action::Insert, tag)?;
     let tag = target.tag.ok_or(BadArg)?;
     let item = target.item(record)?;
