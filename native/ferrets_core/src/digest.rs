@@ -4,6 +4,8 @@
 //! its records; so a write changes it in O(1), in whatever order writes come. Tombstones have a sum of their own, since
 //! each replica forgets them in its own time: replicas with different tombstones may well hold the same.
 
+use std::fmt;
+
 use crate::store::{KeyHash, Kind, Stamp};
 use crate::version::Incarnation;
 
@@ -58,7 +60,6 @@ impl Sums {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub struct Digest {
     buckets: Vec<Sums>,
     total: Sums,
@@ -101,6 +102,13 @@ impl Digest {
         if let Some(sums) = self.buckets.get_mut(bucket_of(hash)) {
             sums.add(kind, mixed);
         }
+    }
+}
+
+/// What is not empty.
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.sums()).finish()
     }
 }
 

@@ -13,6 +13,9 @@ use crate::wire::{Garbled, Nonce, Reader};
 /// Bytes of payload that count as one more entry of work.
 const BYTES_PER_UNIT: usize = 1024;
 
+/// So many entries of a slice have room from the beginning.
+const ROOM: usize = 256;
+
 /// What is to be done when all entries are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
@@ -102,7 +105,7 @@ fn read_slice<'a>(
     origins: &[Origin],
     budget: usize,
 ) -> (Vec<Encoded<'a>>, bool, Result<(), Garbled>) {
-    let mut entries = Vec::with_capacity(budget);
+    let mut entries = Vec::with_capacity(budget.min(ROOM));
     let (mut left, mut in_group, mut is_group) = (budget, false, false);
     while left > 0 || in_group {
         let read = reader.entry().and_then(|entry| match entry {
