@@ -8,7 +8,7 @@ mod map_store;
 use ferrets_core::clock::Time;
 use ferrets_core::effect::{DownReason, Effect, Peer, Refusal};
 use ferrets_core::entries::{Entries, Fixed};
-use ferrets_core::replica::{Config, Limits, Replica, Write, Written};
+use ferrets_core::replica::{Config, Limits, Replica, Turn, Write, Written};
 use ferrets_core::store::Kind;
 use ferrets_core::version::Writer;
 use ferrets_core::wire::{self, Head, TableShape, PROTOCOL};
@@ -174,6 +174,39 @@ fn a_message_of_another_link_changes_nothing() {
     assert_eq!(host.hear(&Head::Ack { link, seq: 1 }), vec![Effect::Reply(vec![1])]);
 }
 
+/// Such a peer has lost its side of the link. What it had sent before may be waiting here.
+#[test]
+fn a_hello_with_a_new_nonce_makes_a_link_that_the_old_ones_messages_do_not_belong_to() {
+    let mut host = Host::new();
+    let old = host.link();
+    let mut greeting = hello(PROTOCOL, SHAPE);
+    if let Head::Hello { nonce, .. } = &mut greeting {
+        *nonce = NONCE + 1;
+    }
+    let effects = host.hear(&greeting);
+    assert!(effects.contains(&Effect::LinkDown(PEER, DownReason::Relinked)), "{effects:?}");
+    let answer = heads(&effects).into_iter().find_map(|head| match head {
+        Head::Hello { nonce, .. } => Some(nonce),
+        _ => None,
+    });
+    let new = answer.expect("an answer");
+    assert_eq!(host.bytes(&Head::Batch { link: old, seq: 1 }.encode(), &group(1)), vec![]);
+    let acknowledged = heads(&host.bytes(&Head::Batch { link: new, seq: 1 }.encode(), &group(1)));
+    assert_eq!(acknowledged, [Head::Ack { link: NONCE + 1, seq: 1 }]);
+}
+
+/// It would believe in the link until its patience is at an end, and its writers would wait.
+#[test]
+fn who_answers_a_hello_of_a_link_that_was_given_up_is_told_so() {
+    let mut host = Host::new();
+    let mut answer = hello(PROTOCOL, SHAPE);
+    if let Head::Hello { echo, .. } = &mut answer {
+        *echo = NONCE + 1;
+    }
+    assert_eq!(heads(&host.hear(&answer)), [Head::Drop { link: NONCE }]);
+    assert!(!host.replica.is_linked());
+}
+
 #[test]
 fn another_protocol_or_table_is_refused_and_both_sides_know() {
     let other_type = TableShape { table_type: 2, ..SHAPE };
@@ -254,12 +287,17 @@ fn the_deletion_of_a_record_bears_the_version_that_was_seen() {
 
 /// A body of so many records, all but the last of which are to be seen together with the next.
 fn group(count: u8) -> Vec<u8> {
+    records(count, true)
+}
+
+/// A body of so many records.
+fn records(count: u8, is_group: bool) -> Vec<u8> {
     let mut body = Vec::new();
     wire::put_origins(&mut body, [Writer { incarnation: 5, node: b"there".to_vec() }].iter());
     let mut entries = Entries::default();
     for key in 0..count {
-        let fixed = Fixed { kind: Kind::Record, continues: key + 1 < count, origin: 0, hlc: 1 };
-        entries.put(fixed, &encode(key, 7));
+        let continues = is_group && key + 1 < count;
+        entries.put(Fixed { kind: Kind::Record, continues, origin: 0, hlc: 1 }, &encode(key, 7));
     }
     body.extend(entries.bytes());
     body
@@ -379,6 +417,27 @@ fn a_pull_passes_over_what_is_empty_at_one_go() {
     let effects = host.bytes(&Head::Sums { link }.encode(), &sums(&(0..2_033).collect::<Vec<u16>>()));
     assert_eq!(heads(&effects).len(), 4);
     assert_eq!(host.store.scans - before, 4, "one for each of the stretches");
+}
+
+/// What overtook a batch, a `Hello` or a `Drop` would be taken for another one's, and the link would have a gap.
+#[test]
+fn a_chunk_lets_a_batch_overtake_it_and_nothing_lets_a_second() {
+    let mut host = Host::new();
+    let (link, _) = pulling(&mut host);
+    let chunk = Head::Chunk { link, from: 0, next: None };
+    let batch = |seq| Head::Batch { link, seq };
+    let mut effects = Vec::new();
+    host.replica.message(&mut host.store, NOW, PEER, (&chunk.encode(), &records(3, false)), 1, &mut effects);
+    let turn = |host: &Host, head: &Head| host.replica.turn(&head.encode());
+    for head in [batch(1), Head::Ack { link, seq: 1 }, pull(0, None)] {
+        assert_eq!(turn(&host, &head), Turn::Now, "{head:?}");
+    }
+    for head in [hello(PROTOCOL, SHAPE), Head::Drop { link }, Head::Pulled { link }] {
+        assert_eq!(turn(&host, &head), Turn::Waits, "{head:?}");
+    }
+    assert_eq!(turn(&host, &chunk), Turn::StandsAside);
+    host.replica.message(&mut host.store, NOW, PEER, (&batch(1).encode(), &records(3, false)), 1, &mut effects);
+    assert_eq!(turn(&host, &batch(2)), Turn::Waits);
 }
 
 #[test]
