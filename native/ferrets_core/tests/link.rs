@@ -287,13 +287,13 @@ fn the_deletion_of_a_record_bears_the_version_that_was_seen() {
 
 /// A body of so many records, all but the last of which are to be seen together with the next.
 fn group(count: u8) -> Vec<u8> {
-    records(count, true)
+    records(5, count, true)
 }
 
-/// A body of so many records.
-fn records(count: u8, is_group: bool) -> Vec<u8> {
+/// A body of so many records of this server's.
+fn records(incarnation: u64, count: u8, is_group: bool) -> Vec<u8> {
     let mut body = Vec::new();
-    wire::put_origins(&mut body, [Writer { incarnation: 5, node: b"there".to_vec() }].iter());
+    wire::put_origins(&mut body, [Writer { incarnation, node: b"there".to_vec() }].iter());
     let mut entries = Entries::default();
     for key in 0..count {
         let continues = is_group && key + 1 < count;
@@ -387,6 +387,20 @@ fn pull(from: u32, to: Option<u32>) -> Head {
     Head::Pull { link: NONCE, from, to }
 }
 
+/// Nobody else may have these: no stream brings them. Of its own it had lost what it is brought, and so may others.
+#[test]
+fn a_pull_that_brings_writes_of_servers_that_are_not_linked_or_its_own_is_followed_by_a_comparison() {
+    for (incarnation, is_news) in [(5, false), (6, true), (77, true)] {
+        let mut host = Host::new();
+        let link = host.link();
+        host.bytes(&Head::Sums { link }.encode(), &sums(&[0]));
+        let effects = host.bytes(&Head::Chunk { link, from: 0, next: None }.encode(), &records(incarnation, 1, false));
+        let sent = heads(&effects);
+        assert_eq!(sent.first(), Some(&Head::Pulled { link: NONCE }));
+        assert_eq!(matches!(sent[1..], [Head::Compare { .. }]), is_news, "{incarnation}: {sent:?}");
+    }
+}
+
 #[test]
 fn a_pull_asks_for_four_stretches_at_a_time_and_takes_the_answers_in_any_order() {
     let mut host = Host::new();
@@ -427,7 +441,7 @@ fn a_chunk_lets_a_batch_overtake_it_and_nothing_lets_a_second() {
     let chunk = Head::Chunk { link, from: 0, next: None };
     let batch = |seq| Head::Batch { link, seq };
     let mut effects = Vec::new();
-    host.replica.message(&mut host.store, NOW, PEER, (&chunk.encode(), &records(3, false)), 1, &mut effects);
+    host.replica.message(&mut host.store, NOW, PEER, (&chunk.encode(), &records(5, 3, false)), 1, &mut effects);
     let turn = |host: &Host, head: &Head| host.replica.turn(&head.encode());
     for head in [batch(1), Head::Ack { link, seq: 1 }, pull(0, None)] {
         assert_eq!(turn(&host, &head), Turn::Now, "{head:?}");
@@ -436,7 +450,7 @@ fn a_chunk_lets_a_batch_overtake_it_and_nothing_lets_a_second() {
         assert_eq!(turn(&host, &head), Turn::Waits, "{head:?}");
     }
     assert_eq!(turn(&host, &chunk), Turn::StandsAside);
-    host.replica.message(&mut host.store, NOW, PEER, (&batch(1).encode(), &records(3, false)), 1, &mut effects);
+    host.replica.message(&mut host.store, NOW, PEER, (&batch(1).encode(), &records(5, 3, false)), 1, &mut effects);
     assert_eq!(turn(&host, &batch(2)), Turn::Waits);
 }
 

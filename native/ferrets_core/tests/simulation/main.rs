@@ -13,7 +13,7 @@
 //! Not caught, as another rule stands in: a server that answers leader operations without being the leader (its links differ
 //! from the asker's), and one that does not leave conflicting keys to the leader (a join links the leaders first). Nor a chunk taken
 //! for the answer to another `Pull`, a nonce kept for the link that takes the old one's place, a stale answer to a `Hello` not told
-//! so, and an own write brought back by a pull that is not news: `tests/link.rs` catches the first three.
+//! so, and an own write brought back by a pull that is not news: `tests/link.rs` catches these, and they have patches, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod map_store;
