@@ -14,7 +14,7 @@ help:
 	@echo 'make demo      three real nodes share a table: joined, killed, cut apart, healed (about a minute)'
 	@echo 'make test      all tests: Rust, Common Test on real nodes, ExUnit, projects that depend on Ferrets, memcheck'
 	@echo "make memcheck  of these, the library's suites under AddressSanitizer"
-	@echo 'make mutations takes each rule of the protocol out of the core, and sees that a test fails (about 10 minutes)'
+	@echo 'make mutations takes each rule of the protocol out of the core, and sees that a test fails (6 minutes)'
 	@echo 'make check     the linters: formatting, clippy, rustdoc, compiler warnings, xref, dialyzer'
 	@echo 'make bench     speed and memory beside ets and mnesia: the whole table takes long, QUICK=1 two minutes,'
 	@echo '               ONLY="groups or rows" a part of it; CETS_EBIN=folder measures cets as well'
