@@ -351,18 +351,17 @@ impl<W> Replica<W> {
         budget: usize,
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
-        if self.current(peer, link).is_none() || !self.pulls.is_with(peer) {
-            return self.work(store, now, budget, effects);
-        }
-        let Stage::Fetching(fetch) = &mut self.pulls.stage else { return self.work(store, now, budget, effects) };
-        if !fetch.answered(from, next) {
+        let is_expected = self.current(peer, link).is_some() && self.pulls.is_with(peer);
+        if let (true, Stage::Fetching(fetch)) = (is_expected, &mut self.pulls.stage) {
+            if fetch.answered(from, next) {
+                let last = fetch.is_over();
+                self.fetch(store, effects);
+                self.pulls.slow_chunks = self.pulls.slow_chunks.saturating_sub(1);
+                return self.receive(store, now, (peer, link, Then::PullOn { last }), body, budget, effects);
+            }
             self.abandon(peer, DownReason::Malformed, effects);
-            return self.work(store, now, budget, effects);
         }
-        let last = fetch.is_over();
-        self.fetch(store, effects);
-        self.pulls.slow_chunks = self.pulls.slow_chunks.saturating_sub(1);
-        self.receive(store, now, (peer, link, Then::PullOn { last }), body, budget, effects)
+        self.work(store, now, budget, effects)
     }
 
     /// A chunk's entries are all in the store.

@@ -89,8 +89,12 @@ impl Host {
 }
 
 fn hello(protocol: u16, shape: TableShape) -> Head {
-    let writer = Writer { incarnation: 5, node: b"there".to_vec() };
-    Head::Hello { protocol, nonce: NONCE, echo: 0, shape, writer, started_ms: 2, asks_conflicts: false, clock: 0 }
+    hello_of(5, protocol, shape, (NONCE, 0))
+}
+
+fn hello_of(incarnation: u64, protocol: u16, shape: TableShape, (nonce, echo): (u64, u64)) -> Head {
+    let writer = Writer { incarnation, node: b"there".to_vec() };
+    Head::Hello { protocol, nonce, echo, shape, writer, started_ms: 2, asks_conflicts: false, clock: 0 }
 }
 
 fn heads(effects: &[Effect<u32>]) -> Vec<Head> {
@@ -179,11 +183,7 @@ fn a_message_of_another_link_changes_nothing() {
 fn a_hello_with_a_new_nonce_makes_a_link_that_the_old_ones_messages_do_not_belong_to() {
     let mut host = Host::new();
     let old = host.link();
-    let mut greeting = hello(PROTOCOL, SHAPE);
-    if let Head::Hello { nonce, .. } = &mut greeting {
-        *nonce = NONCE + 1;
-    }
-    let effects = host.hear(&greeting);
+    let effects = host.hear(&hello_of(5, PROTOCOL, SHAPE, (NONCE + 1, 0)));
     assert!(effects.contains(&Effect::LinkDown(PEER, DownReason::Relinked)), "{effects:?}");
     let answer = heads(&effects).into_iter().find_map(|head| match head {
         Head::Hello { nonce, .. } => Some(nonce),
@@ -199,10 +199,7 @@ fn a_hello_with_a_new_nonce_makes_a_link_that_the_old_ones_messages_do_not_belon
 #[test]
 fn who_answers_a_hello_of_a_link_that_was_given_up_is_told_so() {
     let mut host = Host::new();
-    let mut answer = hello(PROTOCOL, SHAPE);
-    if let Head::Hello { echo, .. } = &mut answer {
-        *echo = NONCE + 1;
-    }
+    let answer = hello_of(5, PROTOCOL, SHAPE, (NONCE, NONCE + 1));
     assert_eq!(heads(&host.hear(&answer)), [Head::Drop { link: NONCE }]);
     assert!(!host.replica.is_linked());
 }
@@ -334,11 +331,7 @@ fn a_server_that_dropped_rows_compares_again_when_what_it_wrote_until_then_is_ev
     host.hear(&Head::Equal { link });
     let lost = Peer(2);
     let mut effects = Vec::new();
-    let writer = Writer { incarnation: 6, node: b"elsewhere".to_vec() };
-    let mut greeting = hello(PROTOCOL, SHAPE);
-    if let Head::Hello { writer: greeted, .. } = &mut greeting {
-        *greeted = writer;
-    }
+    let greeting = hello_of(6, PROTOCOL, SHAPE, (NONCE, 0));
     host.replica.message(&mut host.store, NOW, lost, (&greeting.encode(), &[]), 100, &mut effects);
     host.write(1);
     host.flush(&mut effects);

@@ -182,7 +182,7 @@ impl World {
         }
     }
 
-    fn outcome(&self, used: &[usize]) -> Outcome {
+    fn outcome(&self, used: impl Hash) -> Outcome {
         let mut hasher = DefaultHasher::new();
         (used, self.broken).hash(&mut hasher);
         let [a, b] = &self.sides;
@@ -200,21 +200,18 @@ impl World {
 }
 
 fn history(steps: Vec<Step>) -> History {
-    let outcome = World::replay(&steps).outcome(&used(&steps));
+    let outcome = World::replay(&steps).outcome(used(&steps));
     History { steps, outcome }
 }
 
-/// How often each thing has happened, which says what may happen still.
-fn used(steps: &[Step]) -> Vec<usize> {
-    let mut used: Vec<usize> = [Step::Link(0), Step::Link(1), Step::Write(0), Step::Write(1)]
-        .map(|such| count(steps, |step| *step == such))
-        .to_vec();
-    used.push(count(steps, |step| matches!(step, Step::Cut(_))));
-    used
-}
-
-fn count(steps: &[Step], is_such: impl Fn(&Step) -> bool) -> usize {
-    steps.iter().filter(|step| is_such(step)).count()
+/// How often each side has asked for a link, each has written, and the connection was lost.
+fn used(steps: &[Step]) -> ([usize; 2], [usize; 2], usize) {
+    let count = |is_such: &dyn Fn(&Step) -> bool| steps.iter().filter(|step| is_such(step)).count();
+    (
+        [0, 1].map(|at| count(&|step| *step == Step::Link(at))),
+        [0, 1].map(|at| count(&|step| *step == Step::Write(at))),
+        count(&|step| matches!(step, Step::Cut(_))),
+    )
 }
 
 impl Outcome {
@@ -236,18 +233,19 @@ impl Model for Bounds {
     }
 
     fn actions(&self, History { steps, outcome }: &History, actions: &mut Vec<Step>) {
+        let (links, writes, cuts) = used(steps);
         for at in [0, 1] {
             if outcome.under_way[at] > 0 {
                 actions.push(Step::Deliver(at));
             }
-            if count(steps, |step| *step == Step::Link(at)) < self.links {
+            if links[at] < self.links {
                 actions.push(Step::Link(at));
             }
-            if count(steps, |step| *step == Step::Write(at)) < self.writes {
+            if writes[at] < self.writes {
                 actions.push(Step::Write(at));
             }
         }
-        if count(steps, |step| matches!(step, Step::Cut(_))) < self.cuts {
+        if cuts < self.cuts {
             let [a, b] = outcome.under_way;
             actions.extend((0..=a).flat_map(|a| (0..=b).map(move |b| Step::Cut([a, b]))));
         }
