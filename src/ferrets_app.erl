@@ -14,7 +14,7 @@
 -export_type([error/0]).
 
 %% What `ferrets_nif' and the Rust side have as well: the three are raised together.
--define(ABI, 7).
+-define(ABI, 8).
 
 -type error() ::
     {native_library_missing, #{path := file:filename_all(), reason := string()}}

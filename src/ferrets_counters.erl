@@ -1,7 +1,7 @@
 %%% What a table's server has carried and seen since it started: numbers that only grow.
 %%%
 %%% They are counted in place (`counters'), one atomic addition each, and belong to the server's process, which alone adds. The
-%%% library counts writes, records and memory by itself; here stands what passes through Erlang.
+%%% library counts writes, records, memory and messages by itself; here stands what happens in Erlang.
 %%%
 %%%     1> Counters = ferrets_counters:new(), ferrets_counters:add(syncs, 1, Counters).
 %%%     2> maps:get(syncs, ferrets_counters:read(Counters)).
@@ -14,13 +14,8 @@
 
 -opaque counters() :: counters:counters_ref().
 -type name() ::
-    %% Messages to and from peers' servers, and what is in them.
-    messages_sent
-    | bytes_sent
-    | messages_received
-    | bytes_received
     %% Flushes of the log, each of which went to all linked peers.
-    | batches
+    batches
     | links_up
     | links_down
     %% Of these, how many because the peer owed an answer for too long.
@@ -55,22 +50,17 @@ read(Counters) ->
 -spec names() -> [name()].
 names() ->
     [
-        messages_sent, bytes_sent, messages_received, bytes_received, batches, links_up, links_down, stalls, refusals,
-        servers_down, syncs, conflicts_asked, wrong_leader, diverged
+        batches, links_up, links_down, stalls, refusals, servers_down, syncs, conflicts_asked, wrong_leader, diverged
     ].
 
 -spec index(name()) -> pos_integer().
-index(messages_sent) -> 1;
-index(bytes_sent) -> 2;
-index(messages_received) -> 3;
-index(bytes_received) -> 4;
-index(batches) -> 5;
-index(links_up) -> 6;
-index(links_down) -> 7;
-index(stalls) -> 8;
-index(refusals) -> 9;
-index(servers_down) -> 10;
-index(syncs) -> 11;
-index(conflicts_asked) -> 12;
-index(wrong_leader) -> 13;
-index(diverged) -> 14.
+index(batches) -> 1;
+index(links_up) -> 2;
+index(links_down) -> 3;
+index(stalls) -> 4;
+index(refusals) -> 5;
+index(servers_down) -> 6;
+index(syncs) -> 7;
+index(conflicts_asked) -> 8;
+index(wrong_leader) -> 9;
+index(diverged) -> 10.

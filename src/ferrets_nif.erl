@@ -7,7 +7,7 @@
 -module(ferrets_nif).
 
 -export([abi/0, has_blocks/0]).
--export([create/4, close/1, strand/2, status/1]).
+-export([create/4, close/1, strand/2, status/1, traffic/2]).
 -export([lookup/2, lookup_element/3, lookup_element/4, member/2, size/1, first/1, last/1, next/2, prev/2, scan/2, scan_back/3]).
 -export([select/4, select_on/5]).
 -export([check/3, insert/3, insert_many/3, delete/3, delete_many/3, delete_objects/3, ask/4]).
@@ -15,13 +15,13 @@
 -export([peer_up/2, peer_down/2, message/4, overtake/4, work/1, flush/1, barrier/2, tick/1]).
 -export([digest/1, sync/1, force_leader/2, pause/2, end_detour/1, decide/3]).
 
--export_type([handle/0, peer/0, tag/0, operation/0, answer/0, effect/0, settings/0, position/0, status/0]).
+-export_type([handle/0, peer/0, tag/0, operation/0, answer/0, effect/0, settings/0, position/0, status/0, traffic/0]).
 -export_type([program/0, mode/0, selected/0]).
 
 -on_load(load/0).
 
 %% Raised by both sides together whenever a call's name, arity, arguments or meaning change.
--define(ABI, 7).
+-define(ABI, 8).
 
 -opaque handle() :: reference().
 %% A peer's number, given out by the server: the library knows no pids of other servers.
@@ -71,6 +71,12 @@
     drops_owned := boolean()
 }.
 -type status() :: #{atom() => term()}.
+-type traffic() :: #{
+    messages_sent := non_neg_integer(),
+    bytes_sent := non_neg_integer(),
+    messages_received := non_neg_integer(),
+    bytes_received := non_neg_integer()
+}.
 
 load() ->
     case code:priv_dir(ferrets) of
@@ -114,6 +120,10 @@ strand(_Handle, _Why) -> not_loaded().
 %%    peers := [#{peer, state := opening | syncing | synced, unacked, lag_ms, node, incarnation}]}'; memory in words.
 -spec status(handle()) -> status().
 status(_Handle) -> not_loaded().
+
+%% What `send' effects and `message/4' have carried since the table was made: to and from one peer, or all that there ever were.
+-spec traffic(handle(), peer() | all) -> traffic().
+traffic(_Handle, _Peer) -> not_loaded().
 
 %% ---------------------------------------------------------------- reads: local, never a message
 

@@ -8,7 +8,7 @@
 -module(ferrets_peers).
 
 -export([new/0, intern/2, remove/3]).
--export([pid/2, state/2, traffic/2, mark/2, all/1, linked/1]).
+-export([pid/2, state/2, mark/2, all/1, linked/1]).
 -export([set_state/3, set_mark/3, wait/3, take_waiting/2]).
 
 -export_type([peers/0, peer/0, state/0, gone/0]).
@@ -22,7 +22,6 @@
     monitor :: reference(),
     state = closed :: state(),
     was_linked = false :: boolean(),
-    traffic = ferrets_traffic:new() :: ferrets_traffic:traffic(),
     %% Since when it has been synced with.
     mark :: ferrets_traffic:mark() | undefined,
     waiting = [] :: [ferrets_request:id()]
@@ -79,11 +78,6 @@ pid(Number, #peers{by_number = ByNumber}) ->
 state(Number, #peers{by_number = ByNumber}) ->
     #{Number := #peer{state = State}} = ByNumber,
     State.
-
--spec traffic(peer(), peers()) -> ferrets_traffic:traffic().
-traffic(Number, #peers{by_number = ByNumber}) ->
-    #{Number := #peer{traffic = Traffic}} = ByNumber,
-    Traffic.
 
 -spec mark(peer(), peers()) -> ferrets_traffic:mark() | undefined.
 mark(Number, #peers{by_number = ByNumber}) ->

@@ -31,6 +31,8 @@
 -include_lib("kernel/include/logger.hrl").
 
 -define(TICK_MS, 1000).
+%% Room for what a hundred messages leave behind. A heap of the usual size is collected after a few.
+-define(HEAP_WORDS, 8192).
 -define(IS_LINK_MESSAGE(From, Head, Body), is_pid(From), From =/= self(), is_binary(Head), is_binary(Body)).
 %% How many lost nodes `info/1' remembers.
 -define(HISTORY_MAX, 100).
@@ -43,7 +45,7 @@
     witness :: reference(),
     peers = ferrets_peers:new() :: ferrets_peers:peers(),
     %% What came while a message was not done, and has to wait.
-    waiting = queue:new() :: queue:queue({waits | stands_aside, message() | down()}),
+    waiting = [] :: [{waits | stands_aside, message() | down()}],
     backlog = ferrets_backlog:new() :: ferrets_backlog:backlog(),
     %% Who pauses the table: monitors of them.
     pauses = #{} :: #{reference() => pid()},
@@ -64,7 +66,7 @@
 -spec start(start | start_link, atom(), ferrets_options:options()) -> {ok, pid()} | {error, start_error()}.
 start(How, Tab, Options) ->
     case ferrets_options:check(Options) of
-        {ok, Checked} -> gen_server:How({local, Tab}, ?MODULE, {Tab, Checked}, []);
+        {ok, Checked} -> gen_server:How({local, Tab}, ?MODULE, {Tab, Checked}, [{spawn_opt, [{min_heap_size, ?HEAP_WORDS}]}]);
         {error, _} = Error -> Error
     end.
 
@@ -280,7 +282,6 @@ end_detour(true, State) ->
 -spec take_in(message(), state()) -> state().
 take_in({ferrets_link, From, Head, Body}, State) ->
     {Peer, State1} = intern(From, State),
-    count_received(Peer, Head, Body, State1),
     work(ferrets_nif:message(State1#state.handle, Peer, Head, Body), State1).
 
 %% Follows up a peer's message to its end, before any other message but those that may overtake it: so no write waits until
@@ -303,19 +304,16 @@ work({more, Effects}, State) ->
     end.
 
 -spec work_waiting(state()) -> state().
-work_waiting(#state{waiting = Waiting} = State) ->
-    case queue:out(Waiting) of
-        {empty, _} ->
-            State;
-        {{value, {_Turn, {'DOWN', _, process, _, _} = Down}}, Rest} ->
-            work_waiting(handle_down(Down, State#state{waiting = Rest}));
-        {{value, {_Turn, Message}}, Rest} ->
-            take_in(Message, State#state{waiting = Rest})
-    end.
+work_waiting(#state{waiting = []} = State) ->
+    State;
+work_waiting(#state{waiting = [{_Turn, {'DOWN', _, process, _, _} = Down} | Rest]} = State) ->
+    work_waiting(handle_down(Down, State#state{waiting = Rest}));
+work_waiting(#state{waiting = [{_Turn, Message} | Rest]} = State) ->
+    take_in(Message, State#state{waiting = Rest}).
 
 -spec overtake(message(), state()) -> state().
 overtake({ferrets_link, From, Head, Body} = Message, #state{handle = Handle, waiting = Waiting} = State) ->
-    IsBehind = lists:any(fun({Turn, Before}) -> {Turn, sender(Before)} =:= {waits, From} end, queue:to_list(Waiting)),
+    IsBehind = lists:any(fun({Turn, Before}) -> {Turn, sender(Before)} =:= {waits, From} end, Waiting),
     case IsBehind of
         true ->
             wait(waits, Message, State);
@@ -325,14 +323,13 @@ overtake({ferrets_link, From, Head, Body} = Message, #state{handle = Handle, wai
                 Turn when is_atom(Turn) ->
                     wait(Turn, Message, State1);
                 Progress ->
-                    count_received(Peer, Head, Body, State1),
                     work(Progress, State1)
             end
     end.
 
 -spec wait(waits | stands_aside, message() | down(), state()) -> state().
 wait(Turn, Message, #state{handle = Handle, waiting = Waiting} = State) ->
-    work(ferrets_nif:work(Handle), State#state{waiting = queue:in({Turn, Message}, Waiting)}).
+    work(ferrets_nif:work(Handle), State#state{waiting = Waiting ++ [{Turn, Message}]}).
 
 -spec sender(message() | down()) -> pid().
 sender({ferrets_link, From, _, _}) -> From;
@@ -351,8 +348,8 @@ tick(State) ->
     end.
 
 -spec run([ferrets_nif:effect()], state()) -> state().
-run(Effects, State) ->
-    lists:foldl(fun run_one/2, State, Effects).
+run([], State) -> State;
+run([Effect | Effects], State) -> run(Effects, run_one(Effect, State)).
 
 -spec run_one(ferrets_nif:effect(), state()) -> state().
 run_one({reply, Tags}, State) ->
@@ -377,7 +374,7 @@ run_one({wrong_leader, From, Operation, External}, #state{options = Options} = S
     end,
     State;
 run_one({send, Peer, Head, Body}, State) ->
-    send(ferrets_peers:pid(Peer, State#state.peers), Peer, Head, Body, State),
+    send(ferrets_peers:pid(Peer, State#state.peers), Head, Body),
     State;
 run_one(Effect, State) ->
     %% What the library says of a peer that is gone comes too late.
@@ -389,19 +386,19 @@ run_one(Effect, State) ->
 
 %% `noconnect': if the connection is lost the peer's `DOWN' is on its way, and a reconnect behind its back could let
 %% this message arrive where others before it have not.
--spec send(pid() | undefined, ferrets_nif:peer(), binary(), binary(), state()) -> ok.
-send(undefined, _Peer, _Head, _Body, _State) ->
+-spec send(pid() | undefined, binary(), binary()) -> ok.
+send(undefined, _Head, _Body) ->
     ok;
-send(Pid, Peer, Head, Body, State) ->
+send(Pid, Head, Body) ->
     _ = erlang:send(Pid, {ferrets_link, self(), Head, Body}, [noconnect]),
-    count_sent(Peer, Head, Body, State).
+    ok.
 
 -spec change_link(ferrets_nif:effect(), pid(), state()) -> state().
-change_link({link_up, Peer}, Pid, #state{tab = Tab, peers = Peers} = State) ->
+change_link({link_up, Peer}, Pid, #state{tab = Tab, handle = Handle, peers = Peers} = State) ->
     Records = ferrets_nif:size(Tab),
     count(links_up, State),
     tell_peer(info, ferrets_link_up, Pid, #{records => Records}, #{}, State),
-    Mark = ferrets_traffic:begin_sync(Records, ferrets_peers:traffic(Peer, Peers)),
+    Mark = ferrets_traffic:begin_sync(Records, ferrets_nif:traffic(Handle, Peer)),
     set_link(Peer, linked, State#state{peers = ferrets_peers:set_mark(Peer, Mark, Peers)});
 change_link({synced, Peer}, Pid, State) ->
     count(syncs, State),
@@ -426,9 +423,8 @@ change_link({refused, Peer, Reason}, Pid, State) ->
     answer_waiting(Peer, {error, {refused, Reason}}, set_link(Peer, closed, State)).
 
 -spec sync_numbers(ferrets_nif:peer(), state()) -> #{atom() => number()}.
-sync_numbers(Peer, #state{tab = Tab, peers = Peers}) ->
-    Mark = ferrets_peers:mark(Peer, Peers),
-    Numbers = ferrets_traffic:end_sync(Mark, ferrets_peers:traffic(Peer, Peers)),
+sync_numbers(Peer, #state{tab = Tab, handle = Handle, peers = Peers}) ->
+    Numbers = ferrets_traffic:end_sync(ferrets_peers:mark(Peer, Peers), ferrets_nif:traffic(Handle, Peer)),
     Numbers#{records => ferrets_nif:size(Tab)}.
 
 -spec set_link(ferrets_nif:peer(), ferrets_peers:state(), state()) -> state().
@@ -450,20 +446,6 @@ answer_all(Tags, Answer) ->
 -spec count(ferrets_counters:name(), state()) -> ok.
 count(Name, #state{counters = Counters}) ->
     ferrets_counters:add(Name, 1, Counters).
-
--spec count_sent(ferrets_nif:peer(), binary(), binary(), state()) -> ok.
-count_sent(Peer, Head, Body, #state{counters = Counters, peers = Peers} = State) ->
-    Bytes = byte_size(Head) + byte_size(Body),
-    count(messages_sent, State),
-    ferrets_counters:add(bytes_sent, Bytes, Counters),
-    ferrets_traffic:sent(Bytes, ferrets_peers:traffic(Peer, Peers)).
-
--spec count_received(ferrets_nif:peer(), binary(), binary(), state()) -> ok.
-count_received(Peer, Head, Body, #state{counters = Counters, peers = Peers} = State) ->
-    Bytes = byte_size(Head) + byte_size(Body),
-    count(messages_received, State),
-    ferrets_counters:add(bytes_received, Bytes, Counters),
-    ferrets_traffic:received(Bytes, ferrets_peers:traffic(Peer, Peers)).
 
 -spec tell_link_down(atom(), pid(), state()) -> ok.
 tell_link_down(stalled, Pid, State) ->
@@ -495,9 +477,12 @@ tell_sum(Name, What, #state{tab = Tab, counters = Counters, told = Told} = State
 %% ---------------------------------------------------------------- peers
 
 -spec intern(pid(), state()) -> {ferrets_nif:peer(), state()}.
-intern(Pid, State) ->
-    {Peer, Peers} = ferrets_peers:intern(Pid, State#state.peers),
-    {Peer, State#state{peers = Peers}}.
+intern(Pid, #state{peers = Peers} = State) ->
+    case ferrets_peers:intern(Pid, Peers) of
+        %% Nearly always: nothing has to be copied.
+        {Peer, Peers} -> {Peer, State};
+        {Peer, Changed} -> {Peer, State#state{peers = Changed}}
+    end.
 
 -spec handle_down(down(), state()) -> state().
 handle_down({'DOWN', Pause, process, _, _}, #state{pauses = Pauses} = State) when is_map_key(Pause, Pauses) ->
@@ -561,7 +546,7 @@ info(#state{tab = Tab, handle = Handle, options = Options, node_down_history = H
         leader => server_pid(Leader, State),
         peers => lists:flatmap(fun(Peer) -> peer_info(Peer, State) end, Peers),
         node_down_history => History,
-        counters => ferrets_counters:read(State#state.counters),
+        counters => maps:merge(ferrets_counters:read(State#state.counters), ferrets_nif:traffic(Handle, all)),
         pause_monitors => maps:keys(State#state.pauses)
     }.
 

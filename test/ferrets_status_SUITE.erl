@@ -192,6 +192,11 @@ metrics_are_numbers_of_a_table_or_of_discovery(Config) ->
             Table
         ),
         ?assert(maps:get(bytes_sent, Table) > 4000),
+        wait_until(fun() ->
+            #{messages_sent := Sent, bytes_sent := BytesSent} = call(A, ferrets_status, metrics, [?TAB]),
+            #{messages_received := Received, bytes_received := BytesReceived} = call(B, ferrets_status, metrics, [?TAB]),
+            {Sent, BytesSent} =:= {Received, BytesReceived}
+        end),
         ?assert(is_integer(maps:get({lag_ms, node(B)}, Table))),
         ?assertEqual(1, lists:sum([maps:get(is_leader, call(Peer, ferrets_status, metrics, [?TAB])) || Peer <- Peers])),
         ?assertMatch(

@@ -47,6 +47,7 @@ pub fn encode_each<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects, out:
     for effect in effects {
         out.terms.push(match effect {
             Effect::Send { peer, head, body } => {
+                engine.traffic.sent(peer, head.len() + body.len());
                 let shared = last.take().filter(|(known, _)| Arc::ptr_eq(known, &body));
                 let (body, term) = shared.unwrap_or_else(|| {
                     let term = binary(env, &body);

@@ -18,6 +18,7 @@ use crate::beam::encode::encode;
 use crate::store::{Item, Writer};
 use crate::table::{Table, TableId};
 use crate::tags::{Tag, Tagged, Tags};
+use crate::traffic::Traffic;
 
 /// What a table's server has set. Times in milliseconds.
 pub struct Settings {
@@ -127,6 +128,8 @@ pub struct Engine {
     pub writer: Writer,
     /// Who waits.
     pub tags: Tags,
+    /// What has been sent and received.
+    pub traffic: Traffic,
     is_paused: bool,
     /// Writes that callers have sent to the server because of a pause, and that it has not done yet. Until it has, others'
     /// writes follow them there, lest one caller's overtake each other.
@@ -149,7 +152,9 @@ impl Engine {
             drops_owned: settings.drops_owned,
             limits: Limits::default(),
         };
-        Engine { replica: Replica::new(config), writer, tags: Tags::default(), is_paused: false, detours: 0 }
+        let replica = Replica::new(config);
+        let (tags, traffic) = (Tags::default(), Traffic::default());
+        Engine { replica, writer, tags, traffic, is_paused: false, detours: 0 }
     }
 
     /// Applies writes of a local caller; `is_server` says whether that is the server itself. Readers see several inserts all

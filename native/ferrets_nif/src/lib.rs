@@ -31,6 +31,7 @@ mod store;
 mod subtable;
 mod table;
 mod tags;
+mod traffic;
 mod walk;
 
 use rustler::{Env, Term};
@@ -41,7 +42,7 @@ use beam::scratch::nowhere;
 
 /// The number of the interface between `ferrets_nif.erl` and this library. Raised by both sides together whenever a
 /// call's name, arity, arguments or meaning change.
-const ABI: u32 = 7;
+const ABI: u32 = 8;
 
 /// Refuses to load for another ABI, and into a VM whose terms it would take for others. The VM refuses by itself to load the library a second time, since it has no
 /// upgrade callback: tables stay as they are.

@@ -16,6 +16,7 @@ use crate::slice::Slice;
 use crate::store::Item;
 use crate::table::Handle;
 use crate::tags::Tagged;
+use crate::traffic::Ways;
 
 /// Entries merged under one hold of the engine's lock, which each may find its page full, and have to move half of it.
 const SLICE_ENTRIES: usize = 16;
@@ -29,6 +30,7 @@ mod atoms {
         incarnation, leader, writes, log_entries, log_bytes, pulls, conflicts, peers,
         // `self` is a word of Rust's.
         this = "self",
+        all, messages_sent, bytes_sent, messages_received, bytes_received,
         peer, state, unacked, lag_ms, node, opening, syncing, synced,
     }
 }
@@ -42,6 +44,7 @@ nif!("flush", 1, flush);
 nif!("barrier", 2, barrier);
 nif!("tick", 1, tick);
 nif!("status", 1, status);
+nif!("traffic", 2, traffic);
 nif!("digest", 1, digest);
 nif!("force_leader", 2, force_leader);
 nif!("sync", 1, sync);
@@ -113,6 +116,7 @@ fn peer_up<'a>(env: Env<'a>, [term, peer]: [Term<'a>; 2]) -> Answer<'a> {
 fn peer_down<'a>(env: Env<'a>, [term, peer]: [Term<'a>; 2]) -> Answer<'a> {
     let peer = Peer(decode(peer)?);
     let first = |engine: &mut Engine, effects: &mut Effects| {
+        engine.traffic.forget(peer);
         engine.replica.peer_down(&mut engine.writer, now(), peer, SLICE_ENTRIES, effects)
     };
     sliced(env, term, first, go_on)
@@ -123,6 +127,7 @@ fn message<'a>(env: Env<'a>, [term, peer, head, body]: [Term<'a>; 4]) -> Answer<
     let (head, body): (Binary<'a>, Binary<'a>) = (decode(head)?, decode(body)?);
     let message = (head.as_slice(), body.as_slice());
     let first = |engine: &mut Engine, effects: &mut Effects| {
+        engine.traffic.received(peer, head.len() + body.len());
         engine.replica.message(&mut engine.writer, now(), peer, message, SLICE_ENTRIES, effects)
     };
     sliced(env, term, first, go_on)
@@ -238,6 +243,24 @@ fn status<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
     let mut map = Term::map_new(env);
     for (key, value) in figures.into_iter().chain(pairs) {
         map = map.map_put(key, value).map_err(|_| BadArg)?;
+    }
+    Ok(map)
+}
+
+/// With one peer, or all that there ever were.
+fn traffic<'a>(env: Env<'a>, [term, with]: [Term<'a>; 2]) -> Answer<'a> {
+    let handle = handle(term)?;
+    let peer = if atoms::all() == with { None } else { Some(Peer(decode(with)?)) };
+    let ways = |engine: &mut Engine| peer.map_or(engine.traffic.all(), |peer| engine.traffic.with(peer));
+    let Ways { sent, received } = handle.table.with_engine(handle.id, ways).map_err(|_| BadArg)?;
+    let mut map = Term::map_new(env);
+    for (key, figure) in [
+        (atoms::messages_sent(), sent.messages),
+        (atoms::bytes_sent(), sent.bytes),
+        (atoms::messages_received(), received.messages),
+        (atoms::bytes_received(), received.bytes),
+    ] {
+        map = map.map_put(key, figure).map_err(|_| BadArg)?;
     }
     Ok(map)
 }
