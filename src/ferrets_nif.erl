@@ -95,7 +95,8 @@ load_from(Dir) ->
 -spec abi() -> pos_integer().
 abi() -> not_loaded().
 
-%% Whether the library knows how this VM lays out terms, and so copies most records in one piece; else the VM copies them.
+%% Whether the library knows how this VM lays out terms, and so copies most records in one piece and decodes them by itself; else
+%% the VM does.
 -spec has_blocks() -> boolean().
 has_blocks() -> not_loaded().
 

@@ -40,13 +40,7 @@ all() ->
     ].
 
 init_per_suite(Config) ->
-    Seed =
-        case os:getenv("FERRETS_SEED") of
-            false -> erlang:system_time(microsecond) band 16#FFFFFFFF;
-            Given -> list_to_integer(Given)
-        end,
-    ct:pal("FERRETS_SEED=~b", [Seed]),
-    [{seed, Seed} | Config].
+    [{seed, ferrets_test_library:seed()} | Config].
 
 end_per_suite(_Config) ->
     ok.

@@ -12,12 +12,13 @@
 %%% `ferrets_prop_SUITE', and `lookup_element/4' of an impossible position.
 -module(prop_ets).
 
--export([types/0, agrees/1, refuses/1, is_large/1, is_missed/0]).
+-export([types/0, agrees/1, refuses/1, is_large/1, is_copied/1, is_missed/0]).
 -export([run/1, to_string/2]).
 
 -export_type(['case'/0]).
 
 -define(TAB, ?MODULE).
+-define(COPY, prop_ets_copy).
 
 -define(TYPES, [ordered_set, set, bag]).
 
@@ -25,7 +26,7 @@
 -define(RANGE_MAX, 700).
 
 -type 'case'() ::
-    {Property :: agrees | refuses | is_large | is_missed, ferrets_test_oracle:type(), KeyPos :: pos_integer(),
+    {Property :: agrees | refuses | is_large | is_copied | is_missed, ferrets_test_oracle:type(), KeyPos :: pos_integer(),
         Keys :: [term()], [ferrets_test_oracle:call()]}.
 %% What a call is made of: keys, values, records, something that is no record, something that is no list.
 -type pools() :: #{keys := tuple(), records := tuple(), no_record := term(), no_list := term(), keypos := pos_integer()}.
@@ -53,6 +54,11 @@ is_large(Type) ->
     Calls = proper_types:resize(12, proper_types:list(range_call())),
     property({is_large, Type, proper_types:range(1, 3), [], Calls}).
 
+%% Any calls on a table that is linked with another one: both hold the same records in the end, down to the last bit.
+-spec is_copied(ferrets_test_oracle:type()) -> proper:test().
+is_copied(Type) ->
+    property(a_case(is_copied, Type, 15, fun(Good, _Bad) -> Good end)).
+
 %% No call takes a table that is not there for one that is empty.
 -spec is_missed() -> proper:test().
 is_missed() ->
@@ -71,14 +77,33 @@ run({Property, Type, KeyPos, Keys, Calls}) ->
     Ets = ets:new(oracle, [Type, {keypos, KeyPos}]),
     {ok, Server} = ferrets:start(?TAB, #{type => Type, keypos => KeyPos}),
     try
-        first_difference([
+        Copies = [start_copy(Type, KeyPos, Server) || Property =:= is_copied],
+        Difference = first_difference([
             fun() -> ferrets_test_oracle:differ(Type, Ets, ?TAB, all_calls(Property, KeyPos, Calls)) end,
             fun() -> same_contents(Type, Ets, Keys) end,
             fun() -> is_unharmed(Server) end
-        ])
+            | [fun same_copy/0 || _ <- Copies]
+        ]),
+        [ok = ferrets:stop(Copy) || Copy <- Copies],
+        Difference
     after
         true = ets:delete(Ets),
         ok = ferrets:stop(Server)
+    end.
+
+-spec start_copy(ferrets_test_oracle:type(), pos_integer(), pid()) -> pid().
+start_copy(Type, KeyPos, Server) ->
+    {ok, Copy} = ferrets:start(?COPY, #{type => Type, keypos => KeyPos}),
+    ok = ferrets_join:join(?MODULE, #{}, Copy, Server),
+    Copy.
+
+%% Equal is not enough: 1.0 is not 1, nor a map with its keys in another order the same.
+-spec same_copy() -> same | ferrets_test_oracle:difference().
+same_copy() ->
+    [Records, Copied] = [lists:sort([term_to_binary(Record) || Record <- ferrets:tab2list(Tab)]) || Tab <- [?TAB, ?COPY]],
+    case {Records -- Copied, Copied -- Records} of
+        {[], []} -> same;
+        {Missing, Surplus} -> {differs, copy, lists:map(fun binary_to_term/1, Missing), lists:map(fun binary_to_term/1, Surplus)}
     end.
 
 -spec first_difference([fun(() -> same | ferrets_test_oracle:difference())]) ->
@@ -94,6 +119,8 @@ first_difference([Check | Checks]) ->
 -spec all_calls(atom(), pos_integer(), [ferrets_test_oracle:call()]) -> [ferrets_test_oracle:call()].
 all_calls(refuses, _KeyPos, Calls) -> lists:append([[Call, read(dump, [])] || Call <- Calls]);
 all_calls(is_large, KeyPos, Calls) -> [expand(KeyPos, Call) || Call <- Calls];
+%% What is done to one table alone is not copied.
+all_calls(is_copied, _KeyPos, Calls) -> [Call || {ferrets, _, _, _} = Call <- Calls];
 all_calls(agrees, _KeyPos, Calls) -> Calls.
 
 %% Every read of everything: of all keys that are there, and of those that are not or no more.

@@ -1,5 +1,7 @@
 //! A message with entries, on its way into the store: merged in slices, so that no event takes long.
 
+use std::borrow::Cow;
+
 use crate::clock::Time;
 use crate::conflict::Rule;
 use crate::effect::{Effect, Peer};
@@ -28,15 +30,15 @@ pub(crate) enum Then {
     },
 }
 
-/// See the module.
+/// See the module. What one call merges is read from where it came; what is left is kept.
 #[derive(Debug)]
-pub(crate) struct Incoming {
+pub(crate) struct Incoming<'b> {
     pub peer: Peer,
     pub link: Nonce,
     pub then: Then,
     /// What the entries' writers are called here.
     origins: Vec<Origin>,
-    entries: Vec<u8>,
+    entries: Cow<'b, [u8]>,
     /// Up to here they are merged.
     merged: Mark,
     /// Some entry took effect whose writer is not linked, so that no stream brings it to the others; or is this server.
@@ -45,26 +47,32 @@ pub(crate) struct Incoming {
     pub late: u64,
 }
 
-impl Incoming {
+impl<'b> Incoming<'b> {
     pub fn open<W>(
         replica: &mut Replica<W>,
         peer: Peer,
         link: Nonce,
         then: Then,
-        body: &[u8],
+        body: &'b [u8],
     ) -> Result<Self, Garbled> {
         let mut reader = Reader::new(body);
-        let origins = replica.intern_all(&reader.origins()?);
+        let origins = replica.intern_all(&mut reader)?;
         Ok(Incoming {
             peer,
             link,
             then,
             origins,
-            entries: reader.rest().to_vec(),
+            entries: Cow::Borrowed(reader.rest()),
             merged: Mark::default(),
             news: false,
             late: 0,
         })
+    }
+
+    /// The same, kept for later.
+    pub fn keep(self) -> Incoming<'static> {
+        let Incoming { peer, link, then, origins, entries, merged, news, late } = self;
+        Incoming { peer, link, then, origins, entries: Cow::Owned(entries.into_owned()), merged, news, late }
     }
 
     /// Merges entries until the budget is used up or none is left. An entry that cannot be read ends it; those before it

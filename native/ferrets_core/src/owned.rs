@@ -92,7 +92,7 @@ impl<W> Replica<W> {
         if self.current(peer, link).is_none() {
             return Ok(());
         }
-        for origin in self.intern_all(&Reader::new(body).origins()?) {
+        for origin in self.intern_all(&mut Reader::new(body))? {
             // Linked with it, we know better. Our own rows are ours.
             if !self.streams(origin) {
                 self.fence(origin, effects);

@@ -29,7 +29,7 @@ use crate::store::{Change, Kind, Stamp, Store, Verdict};
 use crate::sync::Pulls;
 use crate::tombstones::Tombstones;
 use crate::version::{Incarnation, Origin, Origins, Version, Writer};
-use crate::wire::{Nonce, TableShape};
+use crate::wire::{Garbled, Nonce, Reader, TableShape};
 
 /// What a replica is told once.
 #[derive(Clone, Debug)]
@@ -177,9 +177,9 @@ pub struct Replica<W> {
     pub(crate) links: BTreeMap<Peer, Link>,
     pub(crate) log: Log<W>,
     pub(crate) pulls: Pulls,
-    pub(crate) incoming: Option<Incoming>,
+    pub(crate) incoming: Option<Incoming<'static>>,
     /// A chunk that a batch has overtaken.
-    pub(crate) overtaken: Option<Incoming>,
+    pub(crate) overtaken: Option<Incoming<'static>>,
     pub(crate) tombstones: Tombstones,
     pub(crate) leadership: Leadership<W>,
     pub(crate) conflicts: Conflicts,
@@ -343,9 +343,9 @@ impl<W> Replica<W> {
         origin == Origins::OWN || self.links.values().any(linked)
     }
 
-    /// What the writers of a message are called here.
-    pub(crate) fn intern_all(&mut self, writers: &[Writer]) -> Vec<Origin> {
-        writers.iter().map(|writer| self.origins.intern(writer.incarnation, &writer.node)).collect()
+    /// What the writers of a message, which come next, are called here.
+    pub(crate) fn intern_all(&mut self, reader: &mut Reader<'_>) -> Result<Vec<Origin>, Garbled> {
+        reader.origins(|incarnation, node| self.origins.intern(incarnation, node))
     }
 
     /// A nonce that no link of this server has had, and that no other server is likely to choose.

@@ -48,7 +48,7 @@ impl<W> Replica<W> {
     /// and the peers' own pulls go first: merging commutes, so neither a write nor another server need wait for a sync. To be asked
     /// only of a peer of whom no other message [waits](Turn::Waits).
     pub fn turn(&self, head: &[u8]) -> Turn {
-        let is_chunk = |incoming: &Incoming| matches!(incoming.then, Then::PullOn { .. });
+        let is_chunk = |incoming: &Incoming<'_>| matches!(incoming.then, Then::PullOn { .. });
         let may_overtake = self.overtaken.is_none() && self.incoming.as_ref().is_some_and(is_chunk);
         match Head::decode(head) {
             Ok(Head::Batch { .. } | Head::Ack { .. } | Head::Pull { .. }) if may_overtake => Turn::Now,
@@ -121,14 +121,9 @@ impl<W> Replica<W> {
         budget: usize,
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
-        if let Some(mut incoming) = self.incoming.take() {
-            match incoming.merge(self, store, now, budget, effects) {
-                Ok(Progress::More) => {
-                    self.incoming = Some(incoming);
-                    return Progress::More;
-                }
-                Ok(Progress::Done) => self.finish(&incoming, effects),
-                Err(_) => self.abandon(incoming.peer, DownReason::Malformed, effects),
+        if let Some(incoming) = self.incoming.take() {
+            if self.merge(incoming, store, now, budget, effects) == Progress::More {
+                return Progress::More;
             }
         }
         if self.overtaken.is_some() {
@@ -152,16 +147,36 @@ impl<W> Replica<W> {
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
         let (peer, link, then) = incoming;
-        match Incoming::open(self, peer, link, then, body) {
-            Ok(incoming) => {
-                self.incoming = Some(incoming);
-                self.work(store, now, budget, effects)
-            }
+        let progress = match Incoming::open(self, peer, link, then, body) {
+            Ok(incoming) => self.merge(incoming, store, now, budget, effects),
             Err(_) => {
                 self.abandon(peer, DownReason::Malformed, effects);
-                self.work(store, now, budget, effects)
+                Progress::Done
             }
+        };
+        match progress {
+            Progress::More => Progress::More,
+            Progress::Done => self.work(store, now, budget, effects),
         }
+    }
+
+    fn merge<S: Store>(
+        &mut self,
+        mut incoming: Incoming<'_>,
+        store: &mut S,
+        now: Time,
+        budget: usize,
+        effects: &mut Vec<Effect<W>>,
+    ) -> Progress {
+        match incoming.merge(self, store, now, budget, effects) {
+            Ok(Progress::More) => {
+                self.incoming = Some(incoming.keep());
+                return Progress::More;
+            }
+            Ok(Progress::Done) => self.finish(&incoming, effects),
+            Err(_) => self.abandon(incoming.peer, DownReason::Malformed, effects),
+        }
+        Progress::Done
     }
 
     fn on_batch<S: Store>(
@@ -185,7 +200,7 @@ impl<W> Replica<W> {
         self.receive(store, now, (peer, link, Then::Acknowledge(seq)), body, budget, effects)
     }
 
-    fn finish(&mut self, incoming: &Incoming, effects: &mut Vec<Effect<W>>) {
+    fn finish(&mut self, incoming: &Incoming<'_>, effects: &mut Vec<Effect<W>>) {
         let Some(up) = self.current(incoming.peer, incoming.link) else { return };
         match incoming.then {
             Then::Acknowledge(seq) => {

@@ -332,7 +332,7 @@ impl<W> Replica<W> {
     fn read_pull(&mut self, body: &[u8]) -> Result<(BucketSet, Noted), Garbled> {
         let mut reader = Reader::new(body);
         let wanted = reader.bucket_set()?;
-        let origins = self.intern_all(&reader.origins()?);
+        let origins = self.intern_all(&mut reader)?;
         let mut had = Vec::new();
         let mut notes = EntryReader::resume(reader.rest(), Mark::default());
         while let Some((hash, entry)) = notes.noted()? {
@@ -365,7 +365,7 @@ impl<W> Replica<W> {
     }
 
     /// A chunk's entries are all in the store.
-    pub(crate) fn chunk_merged(&mut self, incoming: &Incoming, last: bool, effects: &mut Vec<Effect<W>>) {
+    pub(crate) fn chunk_merged(&mut self, incoming: &Incoming<'_>, last: bool, effects: &mut Vec<Effect<W>>) {
         if !self.pulls.is_with(incoming.peer) {
             return;
         }

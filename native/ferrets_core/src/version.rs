@@ -6,7 +6,7 @@
 //! not 16.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// A server's incarnation: a random id made when the server starts. Never 0.
 pub type Incarnation = u64;
@@ -37,13 +37,13 @@ pub struct Writer {
 #[derive(Debug)]
 pub struct Origins {
     writers: Vec<Writer>,
-    index: HashMap<Incarnation, Origin>,
+    index: BTreeMap<Incarnation, Origin>,
 }
 
 impl Origins {
     /// Starts with the table's own incarnation as [`Origins::OWN`].
     pub fn new(own: Writer) -> Self {
-        let index = HashMap::from([(own.incarnation, Self::OWN)]);
+        let index = BTreeMap::from([(own.incarnation, Self::OWN)]);
         Origins { writers: vec![own], index }
     }
 

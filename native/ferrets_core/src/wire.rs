@@ -348,13 +348,13 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
-    /// The body's list of writers.
+    /// What `intern` makes of each in the body's list of writers.
     ///
     /// # Errors
     /// [`Garbled`] if it is cut short.
-    pub fn origins(&mut self) -> Result<Vec<Writer>, Garbled> {
+    pub fn origins<T>(&mut self, mut intern: impl FnMut(Incarnation, &[u8]) -> T) -> Result<Vec<T>, Garbled> {
         let count = self.u16()?;
-        (0..count).map(|_| self.writer()).collect()
+        (0..count).map(|_| self.writer_parts().map(|(incarnation, node)| intern(incarnation, node))).collect()
     }
 
     /// The next question or answer; none at the end.
@@ -406,9 +406,13 @@ impl<'a> Reader<'a> {
     }
 
     fn writer(&mut self) -> Result<Writer, Garbled> {
-        let incarnation: Incarnation = self.u64()?;
+        self.writer_parts().map(|(incarnation, node)| Writer { incarnation, node: node.to_vec() })
+    }
+
+    fn writer_parts(&mut self) -> Result<(Incarnation, &'a [u8]), Garbled> {
+        let incarnation = self.u64()?;
         let len = self.u16()?;
-        Ok(Writer { incarnation, node: self.take(usize::from(len))?.to_vec() })
+        Ok((incarnation, self.take(usize::from(len))?))
     }
 
     fn end(&self) -> Result<(), Garbled> {

@@ -69,9 +69,9 @@ fn decode_settings(settings: Term<'_>) -> Option<Settings> {
     })
 }
 
-/// Whether records are copied in one piece in this VM.
+/// Whether records are copied in one piece in this VM, and decoded without it.
 fn has_blocks<'a>(env: Env<'a>, []: [Term<'a>; 0]) -> Answer<'a> {
-    Ok(layout::is_known().encode(env))
+    Ok((layout::is_known() && layout::Headers::known().is_some()).encode(env))
 }
 
 fn close<'a>(env: Env<'a>, [handle]: [Term<'a>; 1]) -> Answer<'a> {

@@ -16,10 +16,13 @@ use rustler::sys::{enif_make_tuple_from_array, ErlNifTerm};
 use rustler::{Encoder, Env, Term};
 
 use super::compare::is_identical;
+use super::decode::Decoder;
+use super::encode::encode_by_vm;
 use super::layout::{
-    binary, distrust, is_known, look, pointee, raw, raw_word, target, Content, BOXED, IMMEDIATE, LIST, MARKS, TAG,
+    binary, distrust, is_known, look, pointee, raw, raw_word, target, Content, Headers, BOXED, IMMEDIATE, LIST, MARKS,
+    TAG,
 };
-use super::term::cons;
+use super::term::{cons, nil};
 
 const WORD: usize = size_of::<usize>();
 
@@ -214,7 +217,7 @@ fn skip(header: usize) -> usize {
 
 /// Has the pointers in a block point so much further.
 #[inline]
-fn shift(block: &mut [usize], offset: usize) {
+pub(super) fn shift(block: &mut [usize], offset: usize) {
     let mut at = 0;
     while let Some(word) = block.get_mut(at) {
         at += match *word & TAG {
@@ -274,6 +277,19 @@ pub fn learn(env: Env<'_>) {
     if look(env) && !sample(env).is_some_and(|sample| is_copied(env, sample)) {
         distrust();
     }
+    if let Some(headers) = Headers::look(env).filter(|headers| is_decoded(env, headers)) {
+        headers.publish();
+    }
+}
+
+fn is_decoded(env: Env<'_>, headers: &Headers) -> bool {
+    let Some(sample) = simple_sample(env) else { return false };
+    let mut bytes = Vec::new();
+    encode_by_vm(sample, 0, &mut bytes);
+    let mut decoder = Decoder::default();
+    let decoded = decoder.decode_as(headers, &bytes);
+    decoder.settle();
+    decoded.is_some_and(|decoded| is_identical(decoder.view(decoded), sample))
 }
 
 fn is_copied(env: Env<'_>, sample: Term<'_>) -> bool {
@@ -291,4 +307,16 @@ fn sample(env: Env<'_>) -> Option<Term<'_>> {
     let list = cons(env, map, cons(env, (-2.5).encode(env), 3.encode(env)));
     let inner = (i64::MIN, list, binary(env, 7)?).encode(env);
     Some((map, inner, cons(env, inner, list), true, -1).encode(env))
+}
+
+/// A tuple of all that is [decoded](super::decode) without the VM.
+fn simple_sample(env: Env<'_>) -> Option<Term<'_>> {
+    let map = Term::map_new(env).map_put("key", (1.5, i64::MAX)).ok()?;
+    let list = cons(env, map, cons(env, (-2.5).encode(env), 300.encode(env)));
+    let bytes = [7_u8, 255].encode(env);
+    let smalls = (0, -1, i32::MAX, i32::MIN, (1_i64 << 59) - 1, -(1_i64 << 59)).encode(env);
+    let larges = (1_i64 << 59, -(1_i64 << 59) - 1, u64::MAX, i64::MIN).encode(env);
+    let binaries = (binary(env, 0)?, binary(env, 1)?, binary(env, 8)?, binary(env, 64)?).encode(env);
+    let numbers = (smalls, larges).encode(env);
+    Some((map, list, bytes, numbers, binaries, true, cons(env, list, nil(env))).encode(env))
 }

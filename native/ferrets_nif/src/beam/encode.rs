@@ -61,7 +61,7 @@ pub fn encode(term: Term<'_>, out: &mut Vec<u8>) {
 }
 
 /// Appends the VM's encoding of a term, but for so many bytes at its beginning.
-fn encode_by_vm(term: Term<'_>, skipped: usize, out: &mut Vec<u8>) {
+pub(super) fn encode_by_vm(term: Term<'_>, skipped: usize, out: &mut Vec<u8>) {
     let mut binary = MaybeUninit::uninit();
     // SAFETY: `term` is alive, and is only read; the VM initialises the binary if it answers other than 0.
     if unsafe { enif_term_to_binary(term.get_env().as_c_arg(), term.as_c_arg(), binary.as_mut_ptr()) } == 0 {

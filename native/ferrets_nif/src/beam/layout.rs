@@ -4,6 +4,7 @@
 //! But for which words are immediate: without that the library does not load ([`has_expected_tags`]).
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::OnceLock;
 
 use rustler::sys::ErlNifTerm;
 use rustler::{Encoder, Env, Term};
@@ -143,6 +144,65 @@ const SMALL_BITS: u32 = SMALL.count_ones();
 #[inline]
 pub fn small(word: usize) -> Option<isize> {
     (word & SMALL == SMALL && is_known()).then_some(word as isize >> SMALL_BITS)
+}
+
+/// A small integer's word, if the value is one.
+#[inline]
+pub fn small_word(value: i64) -> Option<usize> {
+    let word = (value as usize) << SMALL_BITS | SMALL;
+    (word as isize >> SMALL_BITS == value as isize).then_some(word)
+}
+
+/// First words of boxes, and what else has to be known to make terms word by word.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers {
+    /// The word that `[]` is.
+    pub nil: usize,
+    pub float: usize,
+    /// Of integers of one word.
+    pub positive: usize,
+    pub negative: usize,
+    /// That of a small binary, if it had no more words.
+    pub binary: usize,
+    /// The second word of a binary of one byte: its length in whatever the VM counts.
+    pub binary_unit: usize,
+    pub small_map: usize,
+}
+
+static HEADERS: OnceLock<Headers> = OnceLock::new();
+
+impl Headers {
+    /// Those of this VM, once they have been published.
+    #[inline]
+    pub fn known() -> Option<&'static Headers> {
+        HEADERS.get()
+    }
+
+    /// Looks at terms made in `env`. Nothing if they are not laid out as expected.
+    pub fn look(env: Env<'_>) -> Option<Headers> {
+        if !is_known() {
+            return None;
+        }
+        let [float, bits] = head::<2>((1.5).encode(env))?;
+        let [positive, greatest] = head::<2>(i64::MAX.encode(env))?;
+        let [negative, least] = head::<2>(i64::MIN.encode(env))?;
+        let [two_words, binary_unit, bytes] = head::<3>(binary(env, 1)?)?;
+        let header = |words: usize| two_words & SUBTAG | words << SUBTAG_BITS;
+        let are_numbers =
+            bits as u64 == 1.5_f64.to_bits() && greatest == i64::MAX as usize && least == i64::MIN as usize;
+        let are_binaries = bytes.to_ne_bytes()[0] == 1
+            && two_words == header(2)
+            && head::<2>(binary(env, 0)?)? == [header(1), 0]
+            && head::<2>(binary(env, 64)?)? == [header(9), 64 * binary_unit];
+        let (nil, small_map) = (raw_word(nil(env).as_c_arg()), SMALL_MAP.load(Ordering::Relaxed));
+        let headers = Headers { nil, float, positive, negative, binary: header(0), binary_unit, small_map };
+        (are_numbers && are_binaries).then_some(headers)
+    }
+
+    /// They have been tried out. To be called once.
+    pub fn publish(self) {
+        HEADERS.get_or_init(|| self);
+    }
 }
 
 /// Whether this VM tags its words as [`is_immediate`] takes them, as all releases with words of 64 bits do.

@@ -23,6 +23,7 @@ use rustler::Term;
 
 use crate::beam::arena::{Arena, Stored};
 use crate::beam::compare::is_identical;
+use crate::beam::decode::Decoder;
 use crate::beam::encode::encode;
 use crate::epoch::{self, Limbo};
 use crate::index::{anticipate, Which};
@@ -57,7 +58,9 @@ pub struct Writer {
     id: TableId,
     /// A tree, since a hash table of many pages would take long to grow.
     pages: BTreeSet<u32>,
-    /// Where payloads of peers are decoded, and how many bytes have been since it was cleared.
+    /// Where payloads of peers are decoded.
+    decoder: Decoder,
+    /// Where the VM decodes what is not for the decoder, and how many bytes have been since it was cleared.
     scratch: Arena,
     scratched: usize,
     /// Arenas of pages that have been compacted.
@@ -111,6 +114,7 @@ impl Writer {
             table,
             id,
             pages: BTreeSet::from([tail.0]),
+            decoder: Decoder::default(),
             scratch: Arena::new(),
             scratched: 0,
             limbo: Limbo::new(COMPACTED_MAX),
@@ -222,6 +226,24 @@ impl Writer {
 
     /// Does something with a term that a peer has encoded.
     fn decoded<R>(
+        &mut self,
+        payload: &[u8],
+        show: impl FnOnce(&mut Self, Term<'_>) -> Result<R, Malformed>,
+    ) -> Result<R, Malformed> {
+        let mut decoder = std::mem::take(&mut self.decoder);
+        let result = match decoder.decode(payload) {
+            Some(decoded) => {
+                decoder.settle();
+                show(self, decoder.view(decoded))
+            }
+            None => self.decoded_by_vm(payload, show),
+        };
+        decoder.clear();
+        self.decoder = decoder;
+        result
+    }
+
+    fn decoded_by_vm<R>(
         &mut self,
         payload: &[u8],
         show: impl FnOnce(&mut Self, Term<'_>) -> Result<R, Malformed>,
@@ -371,6 +393,47 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// [`Store::merge_all`], what the entries hold being decoded by the VM.
+    fn merge_by_vm(&mut self, entries: &[Encoded<'_>], merger: &mut impl Merger) -> Result<(), Malformed> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut decoded = Vec::with_capacity(entries.len());
+        let payloads = entries.iter().map(|entry| entry.payload);
+        let merged = match scratch.decode_all(payloads, &mut decoded) {
+            Some(()) => {
+                // SAFETY: `decode_all` has just put the terms into this arena, which is not cleared before their last use.
+                let terms = decoded.iter().map(|stored| unsafe { scratch.view(*stored) });
+                self.merge_terms(entries, terms, merger)
+            }
+            None => self.merge_each(entries, merger),
+        };
+        self.reuse(scratch, entries.iter().map(|entry| entry.payload.len()).sum());
+        merged
+    }
+
+    /// [`Store::merge_all`], these terms being what the entries hold.
+    fn merge_terms<'t>(
+        &mut self,
+        entries: &[Encoded<'_>],
+        terms: impl Iterator<Item = Term<'t>>,
+        merger: &mut impl Merger,
+    ) -> Result<(), Malformed> {
+        let items = entries.iter().zip(terms).map(|(entry, term)| Item::of_kind(self.id, entry.kind, term));
+        let Some(items) = items.collect::<Option<Vec<Item<'t>>>>() else {
+            // Some of them are bad: one by one, up to the first of these.
+            return self.merge_each(entries, merger);
+        };
+        self.table.index.warm(items.iter().map(Item::hash));
+        let guesses = self.scout(&items);
+        for ((entry, item), guess) in entries.iter().zip(items).zip(guesses) {
+            let rule = |current| merger.rule(entry, current);
+            let change = self.merge_at(entry.kind, item, entry.version, guess, rule);
+            merger.merged(entry, change);
+        }
+        Ok(())
+    }
+}
+
 impl Store for Writer {
     type Item<'a> = Item<'a>;
 
@@ -398,29 +461,20 @@ impl Store for Writer {
     }
 
     fn merge_all(&mut self, entries: &[Encoded<'_>], merger: &mut impl Merger) -> Result<(), Malformed> {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let mut decoded = Vec::with_capacity(entries.len());
-        let payloads = entries.iter().map(|entry| entry.payload);
-        let is_decoded = scratch.decode_all(payloads, &mut decoded).is_some();
-        // SAFETY: `decode_all` has just put the terms into this arena, which is not cleared before their last use.
-        let terms = decoded.iter().map(|stored| unsafe { scratch.view(*stored) });
-        let items: Option<Vec<Item<'_>>> =
-            entries.iter().zip(terms).map(|(entry, term)| Item::of_kind(self.id, entry.kind, term)).collect();
-        let merged = match items.filter(|_| is_decoded) {
-            Some(items) => {
-                self.table.index.warm(items.iter().map(Item::hash));
-                let guesses = self.scout(&items);
-                for ((entry, item), guess) in entries.iter().zip(items).zip(guesses) {
-                    let rule = |current| merger.rule(entry, current);
-                    let change = self.merge_at(entry.kind, item, entry.version, guess, rule);
-                    merger.merged(entry, change);
-                }
-                Ok(())
+        if let [_] = entries {
+            return self.merge_each(entries, merger);
+        }
+        let mut decoder = std::mem::take(&mut self.decoder);
+        let decoded: Option<Vec<_>> = entries.iter().map(|entry| decoder.decode(entry.payload)).collect();
+        let merged = match decoded {
+            Some(decoded) => {
+                decoder.settle();
+                self.merge_terms(entries, decoded.iter().map(|decoded| decoder.view(*decoded)), merger)
             }
-            // Some of them are bad: one by one, up to the first of these.
-            None => self.merge_each(entries, merger),
+            None => self.merge_by_vm(entries, merger),
         };
-        self.reuse(scratch, entries.iter().map(|entry| entry.payload.len()).sum());
+        decoder.clear();
+        self.decoder = decoder;
         merged
     }
 
