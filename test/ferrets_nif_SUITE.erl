@@ -52,7 +52,7 @@ init_per_testcase(_Case, Config) ->
 %% ---------------------------------------------------------------- a table's life
 
 the_abi_number_is_known(_Config) ->
-    ?assertEqual(7, ?NIF:abi()).
+    ?assertEqual(8, ?NIF:abi()).
 
 a_table_belongs_to_who_creates_it(_Config) ->
     Handle = create(?TAB, set),

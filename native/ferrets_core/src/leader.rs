@@ -224,6 +224,9 @@ impl<W> Replica<W> {
         budget: usize,
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
+        if self.leadership.held.is_empty() {
+            return Progress::Done;
+        }
         let mut left = budget;
         while let Some(mut session) = self.leadership.held.pop_front() {
             let present = match session.asker {

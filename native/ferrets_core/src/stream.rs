@@ -70,7 +70,7 @@ impl<W> Replica<W> {
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
         let (head, body) = message;
-        if self.turn(head) == Turn::Now {
+        if self.incoming.is_some() && self.turn(head) == Turn::Now {
             self.overtaken = self.incoming.take();
         }
         while self.incoming.is_some() {

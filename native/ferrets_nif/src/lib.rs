@@ -39,6 +39,9 @@ use rustler::{Env, Term};
 use beam::block::learn;
 use beam::layout::has_expected_tags;
 use beam::scratch::nowhere;
+use beam::shared;
+use matching::Kept;
+use table::Handle;
 
 /// The number of the interface between `ferrets_nif.erl` and this library. Raised by both sides together whenever a
 /// call's name, arity, arguments or meaning change.
@@ -53,7 +56,7 @@ fn load(env: Env<'_>, abi: Term<'_>) -> bool {
     epoch::start();
     nowhere();
     learn(env);
-    reaper::start()
+    shared::open::<Handle>(env) && shared::open::<Kept>(env) && reaper::start()
 }
 
 rustler::init!("ferrets_nif", load = load);

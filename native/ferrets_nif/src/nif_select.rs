@@ -7,10 +7,11 @@
 use std::cell::RefCell;
 use std::cmp::Ordering;
 
-use rustler::{Encoder, Env, ResourceArc, Term};
+use rustler::{Encoder, Env, Term};
 
 use crate::beam::arena::Seen;
 use crate::beam::call::{is_on_dirty_scheduler, nif, on_dirty_scheduler, Answer, BadArg};
+use crate::beam::shared::{find, Shared};
 use crate::beam::term::{in_front_of, list};
 use crate::index::Gone;
 use crate::matching::{Kept, Malformed, Matcher, Program, Scope};
@@ -214,7 +215,7 @@ fn select<'a>(env: Env<'a>, arguments: [Term<'a>; 4]) -> Answer<'a> {
     match next {
         None => Ok((atoms::done(), count, found).encode(env)),
         Some(position) => {
-            let program = ResourceArc::new(program.keep(id));
+            let program = Shared::new(program.keep(id));
             Ok((atoms::more(), count, found, position, program).encode(env))
         }
     }
@@ -224,7 +225,7 @@ fn select_on<'a>(env: Env<'a>, arguments: [Term<'a>; 5]) -> Answer<'a> {
     let [name, program, position, mode, limit] = arguments;
     let (table, id) = table(name)?;
     let mode = Mode::decode(mode, limit)?;
-    let kept = program.decode::<ResourceArc<Kept>>().map_err(|_| BadArg)?;
+    let kept = find::<Kept>(program).ok_or(BadArg)?;
     if kept.id != id {
         return Err(BadArg);
     }

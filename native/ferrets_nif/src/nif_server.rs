@@ -4,15 +4,16 @@ use ferrets_core::conflict::Decision;
 use ferrets_core::effect::Peer;
 use ferrets_core::link::LinkState;
 use ferrets_core::replica::{PeerStatus, Progress, Turn};
-use rustler::{Binary, Decoder, Encoder, Env, ResourceArc, Term};
+use rustler::{Binary, Decoder, Encoder, Env, Term};
 
 use crate::beam::call::{nif, Answer, BadArg};
 use crate::beam::encode::encode;
+use crate::beam::shared::find;
 use crate::beam::term::list;
 use crate::effects::{binary, encode_each, Outcome};
 use crate::engine::{now, Effects, Engine};
 use crate::nif_table::store_status;
-use crate::slice::Slice;
+use crate::slice::{count_steps, Slice};
 use crate::store::Item;
 use crate::table::Handle;
 use crate::tags::Tagged;
@@ -20,6 +21,11 @@ use crate::traffic::Ways;
 
 /// Entries merged under one hold of the engine's lock, which each may find its page full, and have to move half of it.
 const SLICE_ENTRIES: usize = 16;
+
+/// An event by itself takes as long as so many look-ups, and each entry that it merges so many more, being of so many bytes or more.
+const EVENT_STEPS: u32 = 4;
+const ENTRY_STEPS: u32 = 4;
+const ENTRY_BYTES: usize = 32;
 
 /// Tombstones forgotten under one hold of the engine's lock.
 const SLICE_TOMBSTONES: usize = 64;
@@ -56,8 +62,8 @@ fn decode<'a, T: Decoder<'a>>(term: Term<'a>) -> Result<T, BadArg> {
     term.decode().map_err(|_| BadArg)
 }
 
-fn handle(term: Term<'_>) -> Result<ResourceArc<Handle>, BadArg> {
-    decode(term)
+fn handle(term: Term<'_>) -> Result<&Handle, BadArg> {
+    find(term).ok_or(BadArg)
 }
 
 /// One event that takes no long.
@@ -72,15 +78,16 @@ fn event<'a>(env: Env<'a>, term: Term<'a>, event: impl FnOnce(&mut Engine, &mut 
     Ok(out.deliver(env))
 }
 
-/// An event, and then the work that it leaves, slice by slice, as long as the call may take.
+/// An event, which is taken to last so many steps, and then the work that it leaves, slice by slice, as long as the call may take.
 fn sliced<'a>(
     env: Env<'a>,
     term: Term<'a>,
+    steps: u32,
     first: impl FnOnce(&mut Engine, &mut Effects) -> Progress,
     mut next: impl FnMut(&mut Engine, &mut Effects) -> Progress,
 ) -> Answer<'a> {
     let handle = handle(term)?;
-    let time = Slice::begin(env);
+    count_steps(env, steps);
     let mut out = Outcome::default();
     let mut slice = |run: &mut dyn FnMut(&mut Engine, &mut Effects) -> Progress| {
         handle
@@ -98,8 +105,11 @@ fn sliced<'a>(
         Some(first) => first(engine, effects),
         None => Progress::Done,
     })?;
-    while progress == Progress::More && !time.is_over(0) {
-        progress = slice(&mut next)?;
+    if progress == Progress::More {
+        let time = Slice::begin(env);
+        while progress == Progress::More && !time.is_over(0) {
+            progress = slice(&mut next)?;
+        }
     }
     let progress = match progress {
         Progress::Done => atoms::done(),
@@ -119,7 +129,7 @@ fn peer_down<'a>(env: Env<'a>, [term, peer]: [Term<'a>; 2]) -> Answer<'a> {
         engine.traffic.forget(peer);
         engine.replica.peer_down(&mut engine.writer, now(), peer, SLICE_ENTRIES, effects)
     };
-    sliced(env, term, first, go_on)
+    sliced(env, term, EVENT_STEPS, first, go_on)
 }
 
 fn message<'a>(env: Env<'a>, [term, peer, head, body]: [Term<'a>; 4]) -> Answer<'a> {
@@ -130,7 +140,8 @@ fn message<'a>(env: Env<'a>, [term, peer, head, body]: [Term<'a>; 4]) -> Answer<
         engine.traffic.received(peer, head.len() + body.len());
         engine.replica.message(&mut engine.writer, now(), peer, message, SLICE_ENTRIES, effects)
     };
-    sliced(env, term, first, go_on)
+    let entries = (body.len() / ENTRY_BYTES).min(SLICE_ENTRIES) as u32;
+    sliced(env, term, EVENT_STEPS + entries * ENTRY_STEPS, first, go_on)
 }
 
 /// A message that came while another one is not done: `waits` or `stands_aside` if it is not its turn.
@@ -147,7 +158,7 @@ fn overtake<'a>(env: Env<'a>, [term, peer, head, body]: [Term<'a>; 4]) -> Answer
 }
 
 fn work<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
-    sliced(env, term, go_on, go_on)
+    sliced(env, term, EVENT_STEPS, go_on, go_on)
 }
 
 fn go_on(engine: &mut Engine, effects: &mut Effects) -> Progress {
@@ -158,7 +169,7 @@ fn flush<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
     let first = |engine: &mut Engine, effects: &mut Effects| {
         engine.replica.flush_all(&mut engine.writer, now(), SLICE_ENTRIES, effects)
     };
-    sliced(env, term, first, go_on)
+    sliced(env, term, EVENT_STEPS, first, go_on)
 }
 
 fn pause<'a>(env: Env<'a>, [term, is_paused]: [Term<'a>; 2]) -> Answer<'a> {
@@ -167,7 +178,7 @@ fn pause<'a>(env: Env<'a>, [term, is_paused]: [Term<'a>; 2]) -> Answer<'a> {
         engine.pause(is_paused);
         engine.replica.flush_all(&mut engine.writer, now(), SLICE_ENTRIES, effects)
     };
-    sliced(env, term, first, go_on)
+    sliced(env, term, EVENT_STEPS, first, go_on)
 }
 
 fn end_detour<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
@@ -212,7 +223,7 @@ fn tick<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {
         engine.writer.free_unseen();
         engine.replica.tick(&mut engine.writer, now(), SLICE_TOMBSTONES, effects)
     };
-    sliced(env, term, forget, forget)
+    sliced(env, term, EVENT_STEPS, forget, forget)
 }
 
 fn digest<'a>(env: Env<'a>, [term]: [Term<'a>; 1]) -> Answer<'a> {

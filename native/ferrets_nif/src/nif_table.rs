@@ -1,9 +1,10 @@
 //! A table's life: `abi, create, close`, and the store's part of `status`.
 
-use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
+use rustler::{Atom, Binary, Encoder, Env, Term};
 
 use crate::beam::call::{nif, Answer, BadArg};
 use crate::beam::layout;
+use crate::beam::shared::find;
 use crate::engine::Settings;
 use crate::registry;
 use crate::table::{Handle, Table, TableId, Type};
@@ -75,14 +76,14 @@ fn has_blocks<'a>(env: Env<'a>, []: [Term<'a>; 0]) -> Answer<'a> {
 }
 
 fn close<'a>(env: Env<'a>, [handle]: [Term<'a>; 1]) -> Answer<'a> {
-    let handle = handle.decode::<ResourceArc<Handle>>().map_err(|_| BadArg)?;
+    let handle = find::<Handle>(handle).ok_or(BadArg)?;
     handle.table.drop(handle.id);
     Ok(atoms::ok().encode(env))
 }
 
 /// The server has died: whoever waits for peers to have a write is told why.
 fn strand<'a>(env: Env<'a>, [handle, why]: [Term<'a>; 2]) -> Answer<'a> {
-    let handle = handle.decode::<ResourceArc<Handle>>().map_err(|_| BadArg)?;
+    let handle = find::<Handle>(handle).ok_or(BadArg)?;
     handle.table.drop(handle.id);
     let Some(stranded) = handle.take_stranded() else { return Ok(atoms::again().encode(env)) };
     stranded.strand(env, why);

@@ -4,14 +4,16 @@
 //! which all writes go. Its [`TableId`] is never used twice: readers take the id first and pass it on; once the table
 //! has been dropped, whatever the shell is used for next bears another id.
 
+use std::ffi::CStr;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc, Term};
+use rustler::{Env, LocalPid, Term};
 
 use crate::beam::compare::{compare, is_identical};
 use crate::beam::hash;
+use crate::beam::shared::{Kind, Share, Shared};
 use crate::beam::term::word;
 use crate::engine::{Engine, Settings};
 use crate::index::{Gone, Index};
@@ -192,7 +194,7 @@ struct Server {
     pid: LocalPid,
     name: u64,
     /// Keeps the monitor alive, even if the server forgets its handle.
-    handle: ResourceArc<Handle>,
+    handle: Shared<Handle>,
 }
 
 /// A table, or the shell of one that was.
@@ -238,7 +240,7 @@ impl Table {
         kind: Type,
         keypos: usize,
         settings: Settings,
-    ) -> Result<ResourceArc<Handle>, Gone> {
+    ) -> Result<Shared<Handle>, Gone> {
         let table = TABLES.take(Table::shell);
         let id = TableId::new(kind, keypos);
         let pid = env.pid();
@@ -247,10 +249,10 @@ impl Table {
         table.gate.open();
         *table.engine.lock() = Some(Engine::new(Writer::open(table, id), settings));
         table.id.store(id.0, Ordering::Release);
-        let handle = ResourceArc::new(Handle { table, id, stranded: Mutex::new(None) });
+        let handle = Shared::new(Handle { table, id, stranded: Mutex::new(None) });
         let server = Server { pid, name: word(name), handle: handle.clone() };
         *table.server.lock() = Some(server);
-        if env.monitor(&handle, &pid).is_none() {
+        if !handle.monitor(env, &pid) {
             table.drop(id);
             return Err(Gone);
         }
@@ -350,9 +352,16 @@ impl Handle {
     }
 }
 
-#[rustler::resource_impl]
-impl Resource for Handle {
-    fn down<'a>(&'a self, _env: Env<'a>, _pid: LocalPid, _monitor: Monitor) {
+static KIND: Kind = Kind::new();
+
+impl Share for Handle {
+    const NAME: &'static CStr = c"table";
+
+    fn kind() -> &'static Kind {
+        &KIND
+    }
+
+    fn down(&self) {
         self.table.drop(self.id);
     }
 }

@@ -1,7 +1,5 @@
 //! What has gone to peers' servers and come from them, since the table was made.
 
-use std::collections::BTreeMap;
-
 use ferrets_core::effect::Peer;
 
 /// Messages, and their bytes.
@@ -33,20 +31,21 @@ pub struct Ways {
 #[derive(Debug, Default)]
 pub struct Traffic {
     all: Ways,
-    by_peer: BTreeMap<Peer, Ways>,
+    /// A list, as there are few.
+    by_peer: Vec<(Peer, Ways)>,
 }
 
 impl Traffic {
     /// A message of so many bytes is sent.
     pub fn sent(&mut self, peer: Peer, bytes: usize) {
         self.all.sent.count(bytes);
-        self.by_peer.entry(peer).or_default().sent.count(bytes);
+        self.mut_with(peer).sent.count(bytes);
     }
 
     /// A message of so many bytes has come.
     pub fn received(&mut self, peer: Peer, bytes: usize) {
         self.all.received.count(bytes);
-        self.by_peer.entry(peer).or_default().received.count(bytes);
+        self.mut_with(peer).received.count(bytes);
     }
 
     /// With all peers that there ever were.
@@ -56,11 +55,19 @@ impl Traffic {
 
     /// With this peer.
     pub fn with(&self, peer: Peer) -> Ways {
-        self.by_peer.get(&peer).copied().unwrap_or_default()
+        self.by_peer.iter().find(|(known, _)| *known == peer).map_or(Ways::default(), |(_, ways)| *ways)
     }
 
     /// A peer is gone.
     pub fn forget(&mut self, peer: Peer) {
-        self.by_peer.remove(&peer);
+        self.by_peer.retain(|(known, _)| *known != peer);
+    }
+
+    fn mut_with(&mut self, peer: Peer) -> &mut Ways {
+        let place = self.by_peer.iter().position(|(known, _)| *known == peer).unwrap_or_else(|| {
+            self.by_peer.push((peer, Ways::default()));
+            self.by_peer.len() - 1
+        });
+        &mut self.by_peer[place].1
     }
 }

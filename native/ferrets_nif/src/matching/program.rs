@@ -4,12 +4,14 @@
 //! calls has them copied into an arena of its own, which is never written again, so that many threads may read it.
 
 use std::cell::RefCell;
+use std::ffi::CStr;
 
-use rustler::{Encoder, Env, Resource, Term};
+use rustler::{Encoder, Env, Term};
 
 use crate::beam::arena::{Arena, Seen, Stored};
 use crate::beam::inspect::node_of;
 use crate::beam::scratch::{shorten, shorten_all, shorten_env, Scratch};
+use crate::beam::shared::{Kind, Share};
 use crate::beam::term::{cell, word, Elements};
 use crate::reaper;
 use crate::table::TableId;
@@ -118,8 +120,15 @@ pub struct Kept {
     literals: Vec<Stored>,
 }
 
-#[rustler::resource_impl]
-impl Resource for Kept {}
+static KIND: Kind = Kind::new();
+
+impl Share for Kept {
+    const NAME: &'static CStr = c"program";
+
+    fn kind() -> &'static Kind {
+        &KIND
+    }
+}
 
 impl Kept {
     /// The literals.
