@@ -106,6 +106,7 @@ impl<W> Replica<W> {
         }
     }
 
+    #[cold]
     pub(crate) fn ask_conflict(
         &mut self,
         peer: Peer,

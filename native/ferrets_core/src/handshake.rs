@@ -42,6 +42,7 @@ impl<W> Replica<W> {
         self.work(store, now, budget, effects)
     }
 
+    #[cold]
     pub(crate) fn on_hello(&mut self, peer: Peer, greeting: Greeting, effects: &mut Vec<Effect<W>>) {
         if let Some(reason) = self.objection(&greeting) {
             self.take_down(peer, DownReason::DroppedByPeer, effects);
@@ -77,6 +78,7 @@ impl<W> Replica<W> {
         self.bring_up(peer, own, greeting, effects);
     }
 
+    #[cold]
     pub(crate) fn on_refuse(&mut self, peer: Peer, nonce: Nonce, reason: Refusal, effects: &mut Vec<Effect<W>>) {
         if self.links.get(&peer).is_some_and(|link| link.own == nonce) {
             self.take_down(peer, DownReason::DroppedByPeer, effects);
@@ -84,6 +86,7 @@ impl<W> Replica<W> {
         }
     }
 
+    #[cold]
     pub(crate) fn on_drop(&mut self, peer: Peer, link: Nonce, effects: &mut Vec<Effect<W>>) {
         if self.links.get(&peer).is_some_and(|known| known.own == link) {
             self.take_down(peer, DownReason::DroppedByPeer, effects);
@@ -92,6 +95,7 @@ impl<W> Replica<W> {
 
     /// Something was lost or garbled on the way: gives the link up on both sides. After a gap or a silence a new one is
     /// offered, whose sync makes up for what was lost; garbled messages would only come again.
+    #[cold]
     pub(crate) fn abandon(&mut self, peer: Peer, reason: DownReason, effects: &mut Vec<Effect<W>>) {
         if let Some(theirs) = self.links.get(&peer).and_then(|link| link.up()).map(|up| up.theirs) {
             effects.push(send(peer, &Head::Drop { link: theirs }));
@@ -132,6 +136,7 @@ impl<W> Replica<W> {
         self.want_pull_from_all(Scope::FULL, effects);
     }
 
+    #[cold]
     fn unlink(&mut self, peer: Peer, reason: DownReason, effects: &mut Vec<Effect<W>>) {
         let Some(link) = self.links.remove(&peer) else { return };
         if let Some(up) = link.up() {

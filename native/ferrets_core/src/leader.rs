@@ -138,8 +138,16 @@ impl<W> Replica<W> {
     }
 
     /// Sends what callers have asked to the leader.
+    #[inline]
     pub(crate) fn flush_questions(&mut self, effects: &mut Vec<Effect<W>>) {
         self.leadership.flush_requested = false;
+        if !self.leadership.pending.is_empty() {
+            self.send_questions(effects);
+        }
+    }
+
+    #[inline(never)]
+    fn send_questions(&mut self, effects: &mut Vec<Effect<W>>) {
         let may_send = self.leadership.may_send(self.config.limits.follower_min);
         if self.leadership.paused || !may_send {
             return;
@@ -164,6 +172,7 @@ impl<W> Replica<W> {
         effects.push(Effect::Send { peer, head, body: Arc::new(body) });
     }
 
+    #[inline(never)]
     pub(crate) fn on_answers(
         &mut self,
         (peer, link, seq): (Peer, Nonce, u64),
@@ -198,6 +207,7 @@ impl<W> Replica<W> {
 
 /// The leader's side.
 impl<W> Replica<W> {
+    #[inline(never)]
     pub(crate) fn on_ask(
         &mut self,
         (peer, link, seq, members): (Peer, Nonce, u64, u64),
@@ -217,6 +227,7 @@ impl<W> Replica<W> {
     }
 
     /// Answers what can be answered, up to so many questions, and gives out the answers whose writes have landed.
+    #[inline]
     pub(crate) fn serve<S: Store>(
         &mut self,
         store: &mut S,
@@ -227,6 +238,17 @@ impl<W> Replica<W> {
         if self.leadership.held.is_empty() {
             return Progress::Done;
         }
+        self.serve_held(store, now, budget, effects)
+    }
+
+    #[inline(never)]
+    fn serve_held<S: Store>(
+        &mut self,
+        store: &mut S,
+        now: Time,
+        budget: usize,
+        effects: &mut Vec<Effect<W>>,
+    ) -> Progress {
         let mut left = budget;
         while let Some(mut session) = self.leadership.held.pop_front() {
             let present = match session.asker {
@@ -301,7 +323,15 @@ impl<W> Replica<W> {
     }
 
     /// Gives out the answers whose writes are everywhere.
+    #[inline]
     pub(crate) fn give_answers(&mut self, effects: &mut Vec<Effect<W>>) {
+        if !self.leadership.answered.is_empty() {
+            self.give_all_answers(effects);
+        }
+    }
+
+    #[inline(never)]
+    fn give_all_answers(&mut self, effects: &mut Vec<Effect<W>>) {
         while self.leadership.answered.front().is_some_and(|(batch, _)| *batch <= self.log.completed()) {
             let Some((_, session)) = self.leadership.answered.pop_front() else { return };
             match session.asker {

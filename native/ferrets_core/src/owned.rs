@@ -60,6 +60,7 @@ impl<W> Replica<W> {
         }
     }
 
+    #[cold]
     fn fence_always(&mut self, origin: Origin, effects: &mut Vec<Effect<W>>) {
         if !self.owned.fenced.insert(origin) {
             return;
@@ -83,6 +84,7 @@ impl<W> Replica<W> {
         Effect::Send { peer, head: Head::Lost { link }.encode(), body: Arc::new(body) }
     }
 
+    #[cold]
     pub(crate) fn on_lost(
         &mut self,
         (peer, link): (Peer, Nonce),
@@ -126,10 +128,16 @@ impl<W> Replica<W> {
     }
 
     /// Drops rows of fenced servers, looking at so many entries.
+    #[inline]
     pub fn sweep_owned<S: Store>(&mut self, store: &mut S, budget: usize) -> Progress {
-        if self.owned.sweep == Sweep::Done {
-            return Progress::Done;
+        match self.owned.sweep {
+            Sweep::Done => Progress::Done,
+            Sweep::Due | Sweep::Begun => self.sweep_on(store, budget),
         }
+    }
+
+    #[cold]
+    fn sweep_on<S: Store>(&mut self, store: &mut S, budget: usize) -> Progress {
         let from_start = self.owned.sweep == Sweep::Due;
         let Owned { fenced, unwanted, dropped, .. } = &mut self.owned;
         let (digest, origins) = (&mut self.digest, &self.origins);

@@ -8,6 +8,9 @@
 //! over them ([`crate::stream`]), the sync fetches what a peer had before ([`crate::sync`]), and the watch does what is to
 //! be done because time goes by ([`crate::watch`]).
 //!
+//! What is rare is marked as such (`#[cold]`, or kept from being inlined): a lone write finds nothing of this code in the
+//! processor's cache, and should not have to step over more of it than it needs.
+//!
 //! # What holds after every event
 //! - A write is in the store before it is in the log, and in the log before any effect of it is out.
 //! - A batch is acknowledged only after all its entries have been merged.

@@ -171,6 +171,7 @@ impl Pulls {
 
 impl<W> Replica<W> {
     /// The peer may have what is missing here.
+    #[cold]
     pub(crate) fn want_pull(&mut self, peer: Peer, scope: Scope, effects: &mut Vec<Effect<W>>) {
         // The first in the queue has begun already, before there was this reason for it; unless it is about to.
         let begun = usize::from(!matches!(self.pulls.stage, Stage::Idle));
@@ -208,6 +209,7 @@ impl<W> Replica<W> {
         }
     }
 
+    #[cold]
     fn start_pull(&mut self, effects: &mut Vec<Effect<W>>) {
         if !matches!(self.pulls.stage, Stage::Idle) {
             return;
@@ -219,6 +221,7 @@ impl<W> Replica<W> {
         self.pulls.silence.end();
     }
 
+    #[cold]
     pub(crate) fn on_compare(
         &mut self,
         (peer, link): (Peer, Nonce),
@@ -240,12 +243,14 @@ impl<W> Replica<W> {
         }
     }
 
+    #[cold]
     pub(crate) fn on_equal(&mut self, peer: Peer, link: Nonce, effects: &mut Vec<Effect<W>>) {
         if self.current(peer, link).is_some() && self.pulls.is_with(peer) {
             self.end_pull(peer, effects);
         }
     }
 
+    #[cold]
     pub(crate) fn on_sums<S: Store>(
         &mut self,
         store: &mut S,
@@ -302,6 +307,7 @@ impl<W> Replica<W> {
         self.pulls.silence.end();
     }
 
+    #[inline(never)]
     pub(crate) fn on_pull<S: Store>(
         &mut self,
         store: &mut S,
@@ -342,6 +348,7 @@ impl<W> Replica<W> {
         Ok((wanted, Noted(had)))
     }
 
+    #[inline(never)]
     pub(crate) fn on_chunk<S: Store>(
         &mut self,
         store: &mut S,
@@ -365,6 +372,7 @@ impl<W> Replica<W> {
     }
 
     /// A chunk's entries are all in the store.
+    #[inline(never)]
     pub(crate) fn chunk_merged(&mut self, incoming: &Incoming<'_>, last: bool, effects: &mut Vec<Effect<W>>) {
         if !self.pulls.is_with(incoming.peer) {
             return;
@@ -387,7 +395,15 @@ impl<W> Replica<W> {
     }
 
     /// A question has been decided, or a batch has landed.
+    #[inline]
     pub(crate) fn settle_pull(&mut self, effects: &mut Vec<Effect<W>>) {
+        if matches!(self.pulls.stage, Stage::Settling { .. }) {
+            self.settle_on(effects);
+        }
+    }
+
+    #[cold]
+    fn settle_on(&mut self, effects: &mut Vec<Effect<W>>) {
         let (Some((peer, _)), Stage::Settling { until }) = (self.pulls.queue.front().copied(), &mut self.pulls.stage)
         else {
             return;
@@ -402,6 +418,7 @@ impl<W> Replica<W> {
     }
 
     /// All that the peer had when it was asked is here.
+    #[cold]
     fn end_pull(&mut self, peer: Peer, effects: &mut Vec<Effect<W>>) {
         let scope = self.pulls.queue.pop_front().map(|(_, scope)| scope);
         self.pulls.stage = Stage::Idle;
@@ -423,6 +440,7 @@ impl<W> Replica<W> {
         self.start_pull(effects);
     }
 
+    #[cold]
     pub(crate) fn on_pulled(&mut self, peer: Peer, link: Nonce, effects: &mut Vec<Effect<W>>) {
         let Some(link) = self.links.get_mut(&peer).filter(|known| known.own == link) else { return };
         let before = link.state();

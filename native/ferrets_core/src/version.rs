@@ -52,9 +52,14 @@ impl Origins {
 
     /// The index of an incarnation, which is added if it is new.
     pub fn intern(&mut self, incarnation: Incarnation, node: &[u8]) -> Origin {
-        if let Some(&origin) = self.index.get(&incarnation) {
-            return origin;
+        match self.index.get(&incarnation) {
+            Some(origin) => *origin,
+            None => self.add(incarnation, node),
         }
+    }
+
+    #[cold]
+    fn add(&mut self, incarnation: Incarnation, node: &[u8]) -> Origin {
         let origin = Origin(u32::try_from(self.writers.len()).unwrap_or(u32::MAX));
         self.writers.push(Writer { incarnation, node: node.to_vec() });
         self.index.insert(incarnation, origin);

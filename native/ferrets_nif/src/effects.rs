@@ -9,7 +9,7 @@ use rustler::{Encoder, Env, NewBinary, Term};
 
 use crate::beam::term::list;
 use crate::engine::{Effects, Engine};
-use crate::tags::Mail;
+use crate::tags::{Mail, Tag};
 
 mod atoms {
     rustler::atoms! {
@@ -45,7 +45,7 @@ pub fn encode_each<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects, out:
     // A body goes to all peers in a row: one binary serves them all.
     let mut last: Option<(Arc<Vec<u8>>, Term<'a>)> = None;
     for effect in effects {
-        out.terms.push(match effect {
+        let term = match effect {
             Effect::Send { peer, head, body } => {
                 engine.traffic.sent(peer, head.len() + body.len());
                 let shared = last.take().filter(|(known, _)| Arc::ptr_eq(known, &body));
@@ -54,37 +54,45 @@ pub fn encode_each<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects, out:
                     (body, term)
                 });
                 last = Some((body, term));
-                (atoms::send(), peer.0, binary(env, &head), term).encode(env)
-            }
-            Effect::Answer(tag, answer) => {
-                let answer = leader_answer(env, answer);
-                let Some(alias) = engine.tags.answer(env, tag, answer, &mut out.answers) else { continue };
-                (atoms::answer(), alias, answer).encode(env)
-            }
-            Effect::AskConflict { id, theirs } => {
-                let ours = engine.writer.lookup_encoded(&theirs).pop().unwrap_or_default();
-                (atoms::conflict(), id, binary(env, &ours), binary(env, &theirs)).encode(env)
-            }
-            Effect::WrongLeader { from, operation, payload } => {
-                let from = from.map_or_else(|| atoms::this().encode(env), |peer| peer.0.encode(env));
-                let payload = binary(env, &payload);
-                (atoms::wrong_leader(), from, operation_atom(operation), payload).encode(env)
+                Some((atoms::send(), peer.0, binary(env, &head), term).encode(env))
             }
             Effect::Reply(tags) => {
                 let mut aliases = Vec::new();
                 engine.tags.take_all(env, &tags, &mut aliases, &mut out.mail);
-                if aliases.is_empty() {
-                    continue;
-                }
-                (atoms::reply(), list(env, &aliases)).encode(env)
+                (!aliases.is_empty()).then(|| (atoms::reply(), list(env, &aliases)).encode(env))
             }
-            Effect::LinkUp(peer) => (atoms::link_up(), peer.0).encode(env),
-            Effect::LinkDown(peer, reason) => (atoms::link_down(), peer.0, down_reason(reason)).encode(env),
-            Effect::Refused(peer, reason) => (atoms::refused(), peer.0, refusal(reason)).encode(env),
-            Effect::Synced(peer) => (atoms::synced(), peer.0).encode(env),
-            Effect::Diverged(peer, entries) => (atoms::diverged(), peer.0, entries).encode(env),
-        });
+            effect => encode_other(env, engine, effect, &mut out.answers),
+        };
+        out.terms.extend(term);
     }
+}
+
+/// What is not done for each write.
+#[inline(never)]
+fn encode_other<'a>(env: Env<'a>, engine: &mut Engine, effect: Effect<Tag>, answers: &mut Mail) -> Option<Term<'a>> {
+    Some(match effect {
+        // Who calls this has done them.
+        Effect::Send { .. } | Effect::Reply(_) => return None,
+        Effect::Answer(tag, answer) => {
+            let answer = leader_answer(env, answer);
+            let alias = engine.tags.answer(env, tag, answer, answers)?;
+            (atoms::answer(), alias, answer).encode(env)
+        }
+        Effect::AskConflict { id, theirs } => {
+            let ours = engine.writer.lookup_encoded(&theirs).pop().unwrap_or_default();
+            (atoms::conflict(), id, binary(env, &ours), binary(env, &theirs)).encode(env)
+        }
+        Effect::WrongLeader { from, operation, payload } => {
+            let from = from.map_or_else(|| atoms::this().encode(env), |peer| peer.0.encode(env));
+            let payload = binary(env, &payload);
+            (atoms::wrong_leader(), from, operation_atom(operation), payload).encode(env)
+        }
+        Effect::LinkUp(peer) => (atoms::link_up(), peer.0).encode(env),
+        Effect::LinkDown(peer, reason) => (atoms::link_down(), peer.0, down_reason(reason)).encode(env),
+        Effect::Refused(peer, reason) => (atoms::refused(), peer.0, refusal(reason)).encode(env),
+        Effect::Synced(peer) => (atoms::synced(), peer.0).encode(env),
+        Effect::Diverged(peer, entries) => (atoms::diverged(), peer.0, entries).encode(env),
+    })
 }
 
 /// A binary with these bytes.

@@ -70,9 +70,9 @@ fn decode_settings(settings: Term<'_>) -> Option<Settings> {
     })
 }
 
-/// Whether records are copied in one piece in this VM, and decoded without it.
+/// Whether it is known how this VM lays out terms: else it copies and decodes all of them itself.
 fn has_blocks<'a>(env: Env<'a>, []: [Term<'a>; 0]) -> Answer<'a> {
-    Ok((layout::is_known() && layout::Headers::known().is_some()).encode(env))
+    Ok((layout::is_known() && layout::Headers::known().is_some_and(|headers| headers.reference.is_some())).encode(env))
 }
 
 fn close<'a>(env: Env<'a>, [handle]: [Term<'a>; 1]) -> Answer<'a> {

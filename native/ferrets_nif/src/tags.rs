@@ -11,7 +11,7 @@
 use rustler::{Encoder, Env, LocalPid, Term};
 
 use crate::beam::arena::{Arena, Stored};
-use crate::beam::message::send_stored;
+use crate::beam::message::{send_stored, Note};
 use crate::beam::term::element;
 
 /// Tags on a shelf.
@@ -38,6 +38,7 @@ pub enum Tagged<'a> {
 enum Kept {
     Alias(Stored),
     Message(LocalPid, Stored),
+    Note(LocalPid, Note),
 }
 
 #[derive(Default)]
@@ -80,7 +81,10 @@ impl Tags {
         let shelf = &mut self.shelves[self.present];
         shelf.tags.push(Some(match tag {
             Tagged::Alias(alias) => Kept::Alias(shelf.arena.hold(alias)),
-            Tagged::Message(pid, message) => Kept::Message(pid, shelf.arena.hold(message)),
+            Tagged::Message(pid, message) => match Note::of(message) {
+                Some(note) => Kept::Note(pid, note),
+                None => Kept::Message(pid, shelf.arena.hold(message)),
+            },
         }));
         Tag { shelf: self.present, place: shelf.tags.len() - 1 }
     }
@@ -106,9 +110,11 @@ impl Tags {
         let alias = match kept {
             Kept::Alias(alias) => Some(view(alias).in_env(env)),
             Kept::Message(pid, message) => {
-                if let Some(reference) = element(view(message), 1) {
-                    mail.write(pid, (reference.in_env(env), answer).encode(env));
-                }
+                mail.write_answer(env, pid, view(message), answer);
+                None
+            }
+            Kept::Note(pid, note) => {
+                note.show(|message| mail.write_answer(env, pid, message, answer));
                 None
             }
         };
@@ -128,6 +134,7 @@ impl Tags {
                 let view = |stored| unsafe { shelf.arena.view(stored) };
                 match shelf.tags.get_mut(tag.place).and_then(Option::take) {
                     Some(Kept::Alias(alias)) => aliases.push(view(alias).in_env(env)),
+                    Some(Kept::Note(pid, note)) => letters.notes.push((pid, note)),
                     Some(Kept::Message(pid, message)) if is_whole => letters.letters.push((pid, message)),
                     Some(Kept::Message(pid, message)) => letters.write(pid, view(message)),
                     None => continue,
@@ -155,13 +162,21 @@ impl Tags {
     pub fn strand(self, env: Env<'_>, why: Term<'_>) {
         for shelf in &self.shelves {
             for kept in shelf.tags.iter().flatten() {
-                let Kept::Message(pid, message) = kept else { continue };
-                // SAFETY: as in `take`.
-                if let Some(reference) = element(unsafe { shelf.arena.view(*message) }, 1) {
-                    let _ = env.send(pid, (reference.in_env(env), why));
+                match kept {
+                    Kept::Alias(_) => {}
+                    // SAFETY: as in `take`.
+                    Kept::Message(pid, message) => tell(env, pid, unsafe { shelf.arena.view(*message) }, why),
+                    Kept::Note(pid, note) => note.show(|message| tell(env, pid, message, why)),
                 }
             }
         }
+    }
+}
+
+/// Sends `{Reference, Why}` with the reference of the message.
+fn tell(env: Env<'_>, pid: &LocalPid, message: Term<'_>, why: Term<'_>) {
+    if let Some(reference) = element(message, 1) {
+        let _ = env.send(pid, (reference.in_env(env), why.in_env(env)).encode(env));
     }
 }
 
@@ -170,6 +185,7 @@ impl Tags {
 pub struct Mail {
     arena: Arena,
     letters: Vec<(LocalPid, Stored)>,
+    notes: Vec<(LocalPid, Note)>,
 }
 
 impl Mail {
@@ -177,8 +193,16 @@ impl Mail {
         self.letters.push((pid, self.arena.hold(message)));
     }
 
+    /// An answer in the place of what stands beside a message's reference.
+    fn write_answer<'a>(&mut self, env: Env<'a>, pid: LocalPid, message: Term<'_>, answer: Term<'a>) {
+        if let Some(reference) = element(message, 1) {
+            self.write(pid, (reference.in_env(env), answer).encode(env));
+        }
+    }
+
     /// Sends them all.
     pub fn send(&self, env: Env<'_>) {
+        self.notes.iter().for_each(|(pid, note)| note.send(env, pid));
         for (pid, message) in &self.letters {
             // SAFETY: `write` has put the message into this arena, or `take_all` has taken over the arena in which it was.
             send_stored(env, pid, unsafe { self.arena.view(*message) });

@@ -142,6 +142,7 @@ impl<'a> Frame<'a> {
 
 /// A copy in the same environment that is the same for all keys equal by `==`: what has no float in it, no fun and no native record, is as it
 /// was.
+#[cold]
 fn canonical(term: Term<'_>) -> Term<'_> {
     let env = term.get_env();
     let mut stack = Vec::new();

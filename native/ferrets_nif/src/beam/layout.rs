@@ -10,6 +10,7 @@ use rustler::sys::ErlNifTerm;
 use rustler::{Encoder, Env, Term};
 
 use super::external::{BINARY_EXT, VERSION};
+use super::message;
 use super::term::{cons, is_immediate, nil};
 
 /// The lowest bits of a word tell what it is.
@@ -167,6 +168,8 @@ pub struct Headers {
     /// The second word of a binary of one byte: its length in whatever the VM counts.
     pub binary_unit: usize,
     pub small_map: usize,
+    /// Of references, if it is known how they look.
+    pub reference: Option<usize>,
 }
 
 static HEADERS: OnceLock<Headers> = OnceLock::new();
@@ -195,7 +198,8 @@ impl Headers {
             && head::<2>(binary(env, 0)?)? == [header(1), 0]
             && head::<2>(binary(env, 64)?)? == [header(9), 64 * binary_unit];
         let (nil, small_map) = (raw_word(nil(env).as_c_arg()), SMALL_MAP.load(Ordering::Relaxed));
-        let headers = Headers { nil, float, positive, negative, binary: header(0), binary_unit, small_map };
+        let reference = message::look(env);
+        let headers = Headers { nil, float, positive, negative, binary: header(0), binary_unit, small_map, reference };
         (are_numbers && are_binaries).then_some(headers)
     }
 

@@ -394,6 +394,22 @@ impl Writer {
 }
 
 impl Writer {
+    #[inline(never)]
+    fn merge_several(&mut self, entries: &[Encoded<'_>], merger: &mut impl Merger) -> Result<(), Malformed> {
+        let mut decoder = std::mem::take(&mut self.decoder);
+        let decoded: Option<Vec<_>> = entries.iter().map(|entry| decoder.decode(entry.payload)).collect();
+        let merged = match decoded {
+            Some(decoded) => {
+                decoder.settle();
+                self.merge_terms(entries, decoded.iter().map(|decoded| decoder.view(*decoded)), merger)
+            }
+            None => self.merge_by_vm(entries, merger),
+        };
+        decoder.clear();
+        self.decoder = decoder;
+        merged
+    }
+
     /// [`Store::merge_all`], what the entries hold being decoded by the VM.
     fn merge_by_vm(&mut self, entries: &[Encoded<'_>], merger: &mut impl Merger) -> Result<(), Malformed> {
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -461,21 +477,10 @@ impl Store for Writer {
     }
 
     fn merge_all(&mut self, entries: &[Encoded<'_>], merger: &mut impl Merger) -> Result<(), Malformed> {
-        if let [_] = entries {
-            return self.merge_each(entries, merger);
+        match entries {
+            [_] => self.merge_each(entries, merger),
+            _ => self.merge_several(entries, merger),
         }
-        let mut decoder = std::mem::take(&mut self.decoder);
-        let decoded: Option<Vec<_>> = entries.iter().map(|entry| decoder.decode(entry.payload)).collect();
-        let merged = match decoded {
-            Some(decoded) => {
-                decoder.settle();
-                self.merge_terms(entries, decoded.iter().map(|decoded| decoder.view(*decoded)), merger)
-            }
-            None => self.merge_by_vm(entries, merger),
-        };
-        decoder.clear();
-        self.decoder = decoder;
-        merged
     }
 
     fn lookup_encoded(&mut self, payload: &[u8]) -> Vec<Vec<u8>> {
