@@ -1,6 +1,6 @@
 %%% How records lie in memory: whole, whatever their size and parts, within bounds, and given back.
 %%%
-%%% Random cases print their seed; `FERRETS_SEED=N' replays one.
+%%% Random cases print their seed; `FERRETS_SEED=N' replays one; `FERRETS_CASES=N' sets how often rubbish is thrown.
 -module(ferrets_memory_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -25,7 +25,7 @@ all() ->
     ].
 
 init_per_suite(Config) ->
-    [{seed, ferrets_test_library:seed()} | Config].
+    ferrets_test_cases:init_suite(5_000, Config).
 
 end_per_suite(_Config) ->
     ok.
@@ -107,11 +107,11 @@ exactly(Records) ->
 rubbish_from_a_peer_does_no_harm(Config) ->
     _ = rand:seed(exsss, proplists:get_value(seed, Config)),
     Records = [Record || {_, Body} = Record <- records(), byte_size(term_to_binary(Body)) < 400],
-    Outcomes = [with_pair(fun(Ours, Theirs) -> spoil(Ours, Theirs, some(3, Records)) end) || _ <- lists:seq(1, 5000)],
+    Outcomes = [with_pair(fun(Ours, Theirs) -> spoil(Ours, Theirs, some(3, Records)) end) || _ <- lists:seq(1, proplists:get_value(cases, Config))],
     Counted = [{Outcome, length([O || O <- Outcomes, O =:= Outcome])} || Outcome <- lists:usort(Outcomes)],
     ct:pal("~p", [Counted]),
-    %% Rubbish must have been found, and have been passed over.
-    [?assert(proplists:get_value(Outcome, Counted, 0) > 100) || Outcome <- [acknowledged, link_down]].
+    %% Some of it has to be found, and some must pass.
+    [?assert(proplists:get_value(Outcome, Counted, 0) > 0) || Outcome <- [acknowledged, link_down]].
 
 some(Count, List) ->
     [lists:nth(rand:uniform(length(List)), List) || _ <- lists:seq(1, Count)].

@@ -40,7 +40,7 @@ all() ->
     ].
 
 init_per_suite(Config) ->
-    [{seed, ferrets_test_library:seed()} | Config].
+    ferrets_test_cases:init_suite(Config).
 
 end_per_suite(_Config) ->
     ok.

@@ -32,11 +32,13 @@ groups() ->
      || Type <- prop_ets:types()
     ].
 
+%% Each of many cases loses a peer, and would say so.
 init_per_suite(Config) ->
+    ok = logger:set_module_level(ferrets_event, error),
     ferrets_test_cases:init_suite(?CASES, Config).
 
 end_per_suite(_Config) ->
-    ok.
+    ok = logger:unset_module_level(ferrets_event).
 
 init_per_group(Type, Config) ->
     [{type, Type} | Config].

@@ -2,7 +2,7 @@
 -module(ferrets_test_library).
 
 -export([settings/0, create/2, create/3, scan/1]).
--export([wait_until/2, resident_kb/0, seed/0]).
+-export([wait_until/2, resident_kb/0]).
 
 -define(NIF, ferrets_nif).
 
@@ -70,16 +70,3 @@ resident_kb() ->
         {error, _} ->
             0
     end.
-
-%% ---------------------------------------------------------------- chance
-
-%% A suite's seed: that of the environment, else a new one. It is printed.
--spec seed() -> non_neg_integer().
-seed() ->
-    Seed =
-        case os:getenv("FERRETS_SEED") of
-            false -> erlang:system_time(microsecond) band 16#FFFFFFFF;
-            Given -> list_to_integer(Given)
-        end,
-    ct:pal("FERRETS_SEED=~b", [Seed]),
-    Seed.
