@@ -173,7 +173,8 @@ impl<W> Merger for Merging<'_, W> {
         let age_ms = self.now.ms().saturating_sub(Time::ms_of(version.hlc));
         // What this server wrote itself, and had lost with a row that took its place, others may have lost with it.
         let is_own = version.origin == Origins::OWN;
-        self.news |= took_effect && (is_own || !self.replica.streams(version.origin));
+        let is_pulled = matches!(self.then, Then::PullOn { .. });
+        self.news |= is_pulled && took_effect && (is_own || !self.replica.streams(version.origin));
         // Who has not had it by the stream for so long would have been given up.
         self.late += u64::from(took_effect && age_ms > self.replica.config.stall_timeout_ms);
         self.replica.merged(self.now, change, Stamp { version, kind }, 0);

@@ -20,7 +20,7 @@ use crate::tags::Tagged;
 use crate::traffic::Ways;
 
 /// Entries merged under one hold of the engine's lock, which each may find its page full, and have to move half of it.
-const SLICE_ENTRIES: usize = 16;
+const SLICE_ENTRIES: usize = 32;
 
 /// An event by itself takes as long as so many look-ups, and each entry that it merges so many more, being of so many bytes or more.
 const EVENT_STEPS: u32 = 4;

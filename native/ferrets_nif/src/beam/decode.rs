@@ -32,9 +32,14 @@ thread_local! {
     static ATOM_WORDS: RefCell<Vec<(Vec<u8>, usize)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A term in a decoder: a word, in which a pointer says how far from the beginning of its memory it points.
+/// A term in a decoder.
 #[derive(Clone, Copy, Debug)]
-pub struct Decoded(usize);
+pub struct Decoded {
+    /// In which a pointer says how far from the beginning of the decoder's memory it points.
+    word: usize,
+    /// The words that the term takes in an arena.
+    pub words: u32,
+}
 
 /// Words that are still to come: every second of them, or each.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +81,8 @@ impl Decoder {
         self.gaps.clear();
         let mut input = Input(bytes.strip_prefix(&[VERSION])?);
         let decoded = self.read_all(headers, &mut input).filter(|_| input.0.is_empty());
+        let words = u32::try_from(self.words.len() - begin).ok();
+        let decoded = decoded.and_then(|word| Some(Decoded { word, words: words? }));
         if decoded.is_none() {
             self.words.truncate(begin);
         }
@@ -94,7 +101,7 @@ impl Decoder {
     /// # Panics
     /// If it has not been settled.
     pub fn view(&self, decoded: Decoded) -> Term<'_> {
-        let Decoded(word) = decoded;
+        let Decoded { word, .. } = decoded;
         let word = if word & TAG == IMMEDIATE {
             word
         } else {
@@ -107,7 +114,7 @@ impl Decoder {
     }
 
     /// Without recursion: terms may be nested without bound.
-    fn read_all(&mut self, headers: &Headers, input: &mut Input<'_>) -> Option<Decoded> {
+    fn read_all(&mut self, headers: &Headers, input: &mut Input<'_>) -> Option<usize> {
         let root = self.read(headers, input)?;
         while let Some(gap) = self.gaps.last_mut() {
             let place = gap.next;
@@ -116,28 +123,27 @@ impl Decoder {
             if gap.left == 0 {
                 self.gaps.pop();
             }
-            let Decoded(word) = self.read(headers, input)?;
-            self.words[place] = word;
+            self.words[place] = self.read(headers, input)?;
         }
         Some(root)
     }
 
     /// Reads a term, or its beginning: what is to come behind it fills the last gap.
     #[inline]
-    fn read(&mut self, headers: &Headers, input: &mut Input<'_>) -> Option<Decoded> {
+    fn read(&mut self, headers: &Headers, input: &mut Input<'_>) -> Option<usize> {
         let begin = input.0;
         match input.byte()? {
-            SMALL_INTEGER_EXT => Some(Decoded(small_word(i64::from(input.byte()?))?)),
-            INTEGER_EXT => Some(Decoded(small_word(i64::from(i32::from_be_bytes(input.array()?)))?)),
+            SMALL_INTEGER_EXT => small_word(i64::from(input.byte()?)),
+            INTEGER_EXT => small_word(i64::from(i32::from_be_bytes(input.array()?))),
             SMALL_ATOM_UTF8_EXT | SMALL_ATOM_EXT => {
                 let len = usize::from(input.byte()?);
                 input.take(len)?;
-                atom(&begin[..2 + len]).map(Decoded)
+                atom(&begin[..2 + len])
             }
             ATOM_UTF8_EXT | ATOM_EXT => {
                 let len = usize::from(u16::from_be_bytes(input.array()?));
                 input.take(len)?;
-                atom(&begin[..3 + len]).map(Decoded)
+                atom(&begin[..3 + len])
             }
             SMALL_TUPLE_EXT => {
                 let arity = input.byte()?;
@@ -156,7 +162,7 @@ impl Decoder {
                 f64::from_bits(bits).is_finite().then(|| self.leaf(headers.float, bits))
             }
             SMALL_BIG_EXT => self.big(headers, input),
-            NIL_EXT => Some(Decoded(headers.nil)),
+            NIL_EXT => Some(headers.nil),
             STRING_EXT => {
                 let len = u16::from_be_bytes(input.array()?);
                 self.string(headers, input.take(usize::from(len))?)
@@ -181,17 +187,13 @@ impl Decoder {
         place
     }
 
-    fn boxed(place: usize) -> Decoded {
-        Decoded(pointer(place, BOXED))
-    }
-
-    fn leaf(&mut self, header: usize, bits: u64) -> Decoded {
+    fn leaf(&mut self, header: usize, bits: u64) -> usize {
         let place = self.words.len();
         self.words.extend([header, bits as usize]);
-        Self::boxed(place)
+        pointer(place, BOXED)
     }
 
-    fn tuple(&mut self, arity: usize, input: &Input<'_>) -> Option<Decoded> {
+    fn tuple(&mut self, arity: usize, input: &Input<'_>) -> Option<usize> {
         // There is but one `{}` in some releases. And each element takes a byte at least.
         if arity == 0 || arity > input.0.len() {
             return None;
@@ -199,10 +201,10 @@ impl Decoder {
         let place = self.grow(1 + arity);
         self.words[place] = TUPLE | arity << SUBTAG_BITS;
         self.gaps.push(Gap { next: place + 1, step: 1, left: arity });
-        Some(Self::boxed(place))
+        Some(pointer(place, BOXED))
     }
 
-    fn binary(&mut self, headers: &Headers, bytes: &[u8]) -> Decoded {
+    fn binary(&mut self, headers: &Headers, bytes: &[u8]) -> usize {
         let words = bytes.len().div_ceil(WORD);
         let place = self.words.len();
         self.words.extend([headers.binary | (1 + words) << SUBTAG_BITS, bytes.len() * headers.binary_unit]);
@@ -211,10 +213,10 @@ impl Decoder {
             word[..part.len()].copy_from_slice(part);
             self.words.push(usize::from_ne_bytes(word));
         }
-        Self::boxed(place)
+        pointer(place, BOXED)
     }
 
-    fn big(&mut self, headers: &Headers, input: &mut Input<'_>) -> Option<Decoded> {
+    fn big(&mut self, headers: &Headers, input: &mut Input<'_>) -> Option<usize> {
         let len = usize::from(input.byte()?);
         let is_negative = input.byte()? != 0;
         let mut magnitude = [0; WORD];
@@ -222,7 +224,7 @@ impl Decoder {
         let magnitude = u64::from_le_bytes(magnitude);
         let value = i128::from(magnitude) * if is_negative { -1 } else { 1 };
         if let Some(word) = i64::try_from(value).ok().and_then(small_word) {
-            return Some(Decoded(word));
+            return Some(word);
         }
         Some(self.leaf(if is_negative { headers.negative } else { headers.positive }, magnitude))
     }
@@ -236,19 +238,19 @@ impl Decoder {
         place
     }
 
-    fn string(&mut self, headers: &Headers, bytes: &[u8]) -> Option<Decoded> {
+    fn string(&mut self, headers: &Headers, bytes: &[u8]) -> Option<usize> {
         if bytes.is_empty() {
-            return Some(Decoded(headers.nil));
+            return Some(headers.nil);
         }
         let place = self.cells(bytes.len());
         for (at, byte) in bytes.iter().enumerate() {
             self.words[place + 2 * at] = small_word(i64::from(*byte))?;
         }
         self.words[place + 2 * bytes.len() - 1] = headers.nil;
-        Some(Decoded(pointer(place, LIST)))
+        Some(pointer(place, LIST))
     }
 
-    fn list(&mut self, len: usize, input: &Input<'_>) -> Option<Decoded> {
+    fn list(&mut self, len: usize, input: &Input<'_>) -> Option<usize> {
         // Each element takes a byte at least.
         if len == 0 || len > input.0.len() {
             return None;
@@ -256,17 +258,17 @@ impl Decoder {
         let place = self.cells(len);
         self.gaps.push(Gap { next: place + 2 * len - 1, step: 1, left: 1 });
         self.gaps.push(Gap { next: place, step: 2, left: len });
-        Some(Decoded(pointer(place, LIST)))
+        Some(pointer(place, LIST))
     }
 
     /// A map of one pair.
-    fn map(&mut self, headers: &Headers) -> Decoded {
+    fn map(&mut self, headers: &Headers) -> usize {
         let place = self.words.len();
         let keys = place + 4;
         self.words.extend([headers.small_map, 1, pointer(keys, BOXED), 0, TUPLE | 1 << SUBTAG_BITS, 0]);
         self.gaps.push(Gap { next: place + 3, step: 1, left: 1 });
         self.gaps.push(Gap { next: keys + 1, step: 1, left: 1 });
-        Self::boxed(place)
+        pointer(place, BOXED)
     }
 }
 
@@ -308,13 +310,21 @@ fn atom(looks: &[u8]) -> Option<usize> {
         if atoms.is_empty() {
             atoms.resize(ATOMS, (Vec::new(), 0));
         }
-        let mix = |hash: usize, byte: &u8| (hash ^ usize::from(*byte)).wrapping_mul(0x0100_0193);
-        let known = &mut atoms[looks.iter().fold(looks.len(), mix) / 16 % ATOMS];
+        let known = &mut atoms[place(looks)];
         if known.0 != looks {
             *known = (looks.to_vec(), atom_by_vm(looks)?);
         }
         Some(known.1)
     })
+}
+
+/// Where an atom is among those that are known, by its first and last bytes: nodes' names differ there.
+#[inline]
+fn place(looks: &[u8]) -> usize {
+    let word = |part: &[u8]| part.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let (first, last) = (&looks[..looks.len().min(8)], &looks[looks.len().saturating_sub(8)..]);
+    let mixed = (word(first) ^ word(last).rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 32) as usize % ATOMS
 }
 
 fn atom_by_vm(looks: &[u8]) -> Option<usize> {

@@ -21,17 +21,21 @@ impl<'a> Item<'a> {
     /// A record; `None` if it is none for this table.
     pub fn record(id: TableId, term: Term<'a>) -> Option<Self> {
         let key = element(term, id.keypos())?;
-        let tag = if id.is_bag() { tag(term) } else { 0 };
-        Some(Item { term, key, hash: id.hash(key), words: words(term), tag })
+        Some(Item::keyed(id, term, key, words(term)))
     }
 
-    /// A record, or a bare key, as an entry of this kind has it; `None` if it is none.
-    pub fn of_kind(id: TableId, kind: Kind, term: Term<'a>) -> Option<Self> {
+    /// A record, or a bare key, of so many words, as an entry of this kind has it; `None` if it is none.
+    pub fn of_kind(id: TableId, kind: Kind, term: Term<'a>, words: u32) -> Option<Self> {
         match kind {
-            Kind::Tombstone => Some(Item::key(id, term)),
+            Kind::Tombstone => Some(Item { term, key: term, hash: id.hash(term), words, tag: 0 }),
             Kind::ObjectTombstone if !id.is_bag() => None,
-            Kind::Record | Kind::ObjectTombstone => Item::record(id, term),
+            Kind::Record | Kind::ObjectTombstone => Some(Item::keyed(id, term, element(term, id.keypos())?, words)),
         }
+    }
+
+    fn keyed(id: TableId, term: Term<'a>, key: Term<'a>, words: u32) -> Self {
+        let tag = if id.is_bag() { tag(term) } else { 0 };
+        Item { term, key, hash: id.hash(key), words, tag }
     }
 
     /// A bare key.

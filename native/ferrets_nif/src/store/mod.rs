@@ -25,6 +25,7 @@ use crate::beam::arena::{Arena, Stored};
 use crate::beam::compare::is_identical;
 use crate::beam::decode::Decoder;
 use crate::beam::encode::encode;
+use crate::beam::term::words;
 use crate::epoch::{self, Limbo};
 use crate::index::{anticipate, Which};
 use crate::page::{Body, Contents, Meta, PageNumber};
@@ -224,17 +225,17 @@ impl Writer {
         }
     }
 
-    /// Does something with a term that a peer has encoded.
+    /// Does something with a term that a peer has encoded, and the words that it takes in an arena.
     fn decoded<R>(
         &mut self,
         payload: &[u8],
-        show: impl FnOnce(&mut Self, Term<'_>) -> Result<R, Malformed>,
+        show: impl FnOnce(&mut Self, Term<'_>, u32) -> Result<R, Malformed>,
     ) -> Result<R, Malformed> {
         let mut decoder = std::mem::take(&mut self.decoder);
         let result = match decoder.decode(payload) {
             Some(decoded) => {
                 decoder.settle();
-                show(self, decoder.view(decoded))
+                show(self, decoder.view(decoded), decoded.words)
             }
             None => self.decoded_by_vm(payload, show),
         };
@@ -246,12 +247,13 @@ impl Writer {
     fn decoded_by_vm<R>(
         &mut self,
         payload: &[u8],
-        show: impl FnOnce(&mut Self, Term<'_>) -> Result<R, Malformed>,
+        show: impl FnOnce(&mut Self, Term<'_>, u32) -> Result<R, Malformed>,
     ) -> Result<R, Malformed> {
         let mut scratch = std::mem::take(&mut self.scratch);
         let result = scratch.decode(payload).ok_or(Malformed).and_then(|stored| {
             // SAFETY: `decode` has just put the term into this arena, which is not cleared before the last use of the term.
-            show(self, unsafe { scratch.view(stored) })
+            let term = unsafe { scratch.view(stored) };
+            show(self, term, words(term))
         });
         self.reuse(scratch, payload.len());
         result
@@ -397,13 +399,14 @@ impl Writer {
     #[inline(never)]
     fn merge_several(&mut self, entries: &[Encoded<'_>], merger: &mut impl Merger) -> Result<(), Malformed> {
         let mut decoder = std::mem::take(&mut self.decoder);
-        let decoded: Option<Vec<_>> = entries.iter().map(|entry| decoder.decode(entry.payload)).collect();
-        let merged = match decoded {
-            Some(decoded) => {
-                decoder.settle();
-                self.merge_terms(entries, decoded.iter().map(|decoded| decoder.view(*decoded)), merger)
-            }
-            None => self.merge_by_vm(entries, merger),
+        let mut decoded = Vec::with_capacity(entries.len());
+        decoded.extend(entries.iter().map_while(|entry| decoder.decode(entry.payload)));
+        decoder.settle();
+        let merged = if decoded.len() == entries.len() {
+            let terms = decoded.iter().map(|decoded| (decoder.view(*decoded), decoded.words));
+            self.merge_terms(entries, terms, merger)
+        } else {
+            self.merge_by_vm(entries, merger)
         };
         decoder.clear();
         self.decoder = decoder;
@@ -419,7 +422,7 @@ impl Writer {
             Some(()) => {
                 // SAFETY: `decode_all` has just put the terms into this arena, which is not cleared before their last use.
                 let terms = decoded.iter().map(|stored| unsafe { scratch.view(*stored) });
-                self.merge_terms(entries, terms, merger)
+                self.merge_terms(entries, terms.map(|term| (term, words(term))), merger)
             }
             None => self.merge_each(entries, merger),
         };
@@ -427,18 +430,20 @@ impl Writer {
         merged
     }
 
-    /// [`Store::merge_all`], these terms being what the entries hold.
+    /// [`Store::merge_all`], these terms, of so many words, being what the entries hold.
     fn merge_terms<'t>(
         &mut self,
         entries: &[Encoded<'_>],
-        terms: impl Iterator<Item = Term<'t>>,
+        terms: impl Iterator<Item = (Term<'t>, u32)>,
         merger: &mut impl Merger,
     ) -> Result<(), Malformed> {
-        let items = entries.iter().zip(terms).map(|(entry, term)| Item::of_kind(self.id, entry.kind, term));
-        let Some(items) = items.collect::<Option<Vec<Item<'t>>>>() else {
-            // Some of them are bad: one by one, up to the first of these.
+        let item = |(entry, (term, words)): (&Encoded<'_>, _)| Item::of_kind(self.id, entry.kind, term, words);
+        let mut items = Vec::with_capacity(entries.len());
+        items.extend(entries.iter().zip(terms).map_while(item));
+        if items.len() < entries.len() {
+            // One by one, up to the first that is bad.
             return self.merge_each(entries, merger);
-        };
+        }
         self.table.index.warm(items.iter().map(Item::hash));
         let guesses = self.scout(&items);
         for ((entry, item), guess) in entries.iter().zip(items).zip(guesses) {
@@ -470,8 +475,8 @@ impl Store for Writer {
         version: Version,
         rule: impl FnMut(Option<Stamp>) -> Verdict,
     ) -> Result<Change, Malformed> {
-        self.decoded(payload, |writer, term| {
-            let item = Item::of_kind(writer.id, kind, term).ok_or(Malformed)?;
+        self.decoded(payload, |writer, term, words| {
+            let item = Item::of_kind(writer.id, kind, term, words).ok_or(Malformed)?;
             Ok(writer.merge(kind, item, version, rule))
         })
     }
@@ -485,8 +490,8 @@ impl Store for Writer {
 
     fn lookup_encoded(&mut self, payload: &[u8]) -> Vec<Vec<u8>> {
         let mut found = Vec::new();
-        let _ = self.decoded(payload, |writer, term| {
-            let item = Item::record(writer.id, term).ok_or(Malformed)?;
+        let _ = self.decoded(payload, |writer, term, words| {
+            let item = Item::of_kind(writer.id, Kind::Record, term, words).ok_or(Malformed)?;
             writer.each_record(&item, |record, _| {
                 let mut out = Vec::new();
                 encode(record, &mut out);
@@ -498,8 +503,8 @@ impl Store for Writer {
     }
 
     fn is_taken(&mut self, payload: &[u8]) -> Result<bool, Malformed> {
-        self.decoded(payload, |writer, term| {
-            let item = Item::record(writer.id, term).ok_or(Malformed)?;
+        self.decoded(payload, |writer, term, words| {
+            let item = Item::of_kind(writer.id, Kind::Record, term, words).ok_or(Malformed)?;
             let mut is_taken = false;
             writer.each_record(&item, |_, _| is_taken = true);
             Ok(is_taken)
