@@ -19,6 +19,7 @@ all() ->
         records_of_all_sizes_stay_what_they_were,
         records_of_all_sizes_come_to_a_peer_as_they_were,
         rubbish_from_a_peer_does_no_harm,
+        lengths_that_lie_make_no_room,
         memory_stays_bounded_under_overwriting,
         memory_comes_back_when_a_table_goes,
         the_system_gets_memory_back
@@ -112,6 +113,29 @@ rubbish_from_a_peer_does_no_harm(Config) ->
     ct:pal("~p", [Counted]),
     %% Some of it has to be found, and some must pass.
     [?assert(proplists:get_value(Outcome, Counted, 0) > 0) || Outcome <- [acknowledged, link_down]].
+
+%% Each of 20,000 tuples says that it has 60,000 elements: 10 GB, if it were so.
+lengths_that_lie_make_no_room(_Config) ->
+    Liars = [
+        binary:copy(<<$i, 60_000:32>>, 20_000),
+        binary:copy(<<$l, 60_000:32>>, 20_000),
+        binary:copy(<<$t, 1:32>>, 100_000)
+    ],
+    [
+        with_pair(fun(Ours, Theirs) ->
+            wait = ?NIF:insert(ours, {1}, {make_ref(), ok}),
+            {done, [{send, _, Head, <<1:16/little, _:64, Length:16/little, _/binary>> = Body}]} = ?NIF:flush(Ours),
+            Payload = <<131, Liar/binary>>,
+            Spoilt = <<(binary:part(Body, 0, 12 + Length))/binary, 0, 0, (varint(byte_size(Payload)))/binary, Payload/binary>>,
+            Before = resident_kb(),
+            {done, [_, {link_down, 1, malformed} | _]} = ?NIF:message(Theirs, 1, Head, Spoilt),
+            ?assert(resident_kb() - Before < 100_000)
+        end)
+     || Liar <- Liars
+    ].
+
+varint(Number) when Number < 128 -> <<Number>>;
+varint(Number) -> <<1:1, Number:7, (varint(Number bsr 7))/binary>>.
 
 some(Count, List) ->
     [lists:nth(rand:uniform(length(List)), List) || _ <- lists:seq(1, Count)].

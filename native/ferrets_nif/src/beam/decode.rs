@@ -54,6 +54,8 @@ struct Gap {
 pub struct Decoder {
     words: Vec<usize>,
     gaps: Vec<Gap>,
+    /// How many terms the gaps are for.
+    missing: usize,
     /// Up to here, pointers are addresses.
     settled: usize,
 }
@@ -79,6 +81,7 @@ impl Decoder {
         }
         let begin = self.words.len();
         self.gaps.clear();
+        self.missing = 0;
         let mut input = Input(bytes.strip_prefix(&[VERSION])?);
         let decoded = self.read_all(headers, &mut input).filter(|_| input.0.is_empty());
         let words = u32::try_from(self.words.len() - begin).ok();
@@ -120,6 +123,7 @@ impl Decoder {
             let place = gap.next;
             gap.next += gap.step;
             gap.left -= 1;
+            self.missing -= 1;
             if gap.left == 0 {
                 self.gaps.pop();
             }
@@ -173,11 +177,18 @@ impl Decoder {
             }
             MAP_EXT => {
                 // The order of several keys is the VM's secret.
-                input.len().filter(|len| *len == 1)?;
+                input.len().filter(|len| *len == 1 && self.may_miss(2, input))?;
                 Some(self.map(headers))
             }
             _ => None,
         }
+    }
+
+    /// So many more terms are to come. False if there are not that many: each takes a byte at least, of what is left for all of them. So
+    /// no more room is made than there are bytes for, whatever the lengths in them say.
+    fn may_miss(&mut self, terms: usize, input: &Input<'_>) -> bool {
+        self.missing += terms;
+        self.missing <= input.0.len()
     }
 
     /// Makes room for so many words. Returns the place of the first.
@@ -194,8 +205,8 @@ impl Decoder {
     }
 
     fn tuple(&mut self, arity: usize, input: &Input<'_>) -> Option<usize> {
-        // There is but one `{}` in some releases. And each element takes a byte at least.
-        if arity == 0 || arity > input.0.len() {
+        // There is but one `{}` in some releases.
+        if arity == 0 || !self.may_miss(arity, input) {
             return None;
         }
         let place = self.grow(1 + arity);
@@ -251,8 +262,7 @@ impl Decoder {
     }
 
     fn list(&mut self, len: usize, input: &Input<'_>) -> Option<usize> {
-        // Each element takes a byte at least.
-        if len == 0 || len > input.0.len() {
+        if len == 0 || !self.may_miss(len + 1, input) {
             return None;
         }
         let place = self.cells(len);
