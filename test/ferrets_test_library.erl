@@ -2,7 +2,7 @@
 -module(ferrets_test_library).
 
 -export([settings/0, create/2, create/3, scan/1]).
--export([wait_until/2, resident_kb/0]).
+-export([wait_until/2, resident_kb/0, peak_kb/0]).
 
 -define(NIF, ferrets_nif).
 
@@ -63,9 +63,18 @@ wait_until(Condition, Expected, Tries) ->
 %% Of this process; 0 where the system does not say.
 -spec resident_kb() -> non_neg_integer().
 resident_kb() ->
+    status_kb("VmRSS").
+
+%% The most that it ever was.
+-spec peak_kb() -> non_neg_integer().
+peak_kb() ->
+    status_kb("VmHWM").
+
+-spec status_kb(string()) -> non_neg_integer().
+status_kb(Name) ->
     case file:read_file("/proc/self/status") of
         {ok, Status} ->
-            {match, [Kb]} = re:run(Status, "VmRSS:\\s*([0-9]+) kB", [{capture, all_but_first, list}]),
+            {match, [Kb]} = re:run(Status, Name ++ ":\\s*([0-9]+) kB", [{capture, all_but_first, list}]),
             list_to_integer(Kb);
         {error, _} ->
             0
