@@ -103,7 +103,7 @@ records_of_all_sizes_come_to_a_peer_as_they_were(_Config) ->
 exactly(Records) ->
     lists:sort([term_to_binary(Record) || Record <- Records]).
 
-%% A batch with a byte changed, a byte left out or its end cut off, and a link again if that has ended it. Whatever of it is
+%% A batch with a byte changed, a byte left out or its end cut off, each time for a pair of tables of its own. Whatever of it is
 %% taken for a record must be one.
 rubbish_from_a_peer_does_no_harm(Config) ->
     _ = rand:seed(exsss, proplists:get_value(seed, Config)),
