@@ -13,9 +13,6 @@
 
 -export_type([error/0]).
 
-%% What `ferrets_nif' and the Rust side have as well: the three are raised together.
--define(ABI, 8).
-
 -type error() ::
     {native_library_missing, #{path := file:filename_all(), reason := string()}}
     | {native_library_stale, #{path := file:filename_all(), expected := pos_integer(), found => pos_integer()}}
@@ -43,25 +40,23 @@ start_supervisor() ->
 
 -spec check_library() -> ok | {error, error()}.
 check_library() ->
+    Path = ferrets_library:path(),
+    Expected = ferrets_library:abi(),
     try ferrets_nif:abi() of
-        ?ABI -> ok;
-        Found -> {error, {native_library_stale, #{path => path(), expected => ?ABI, found => Found}}}
+        Expected -> ok;
+        Found -> {error, {native_library_stale, #{path => Path, expected => Expected, found => Found}}}
     catch
         %% A module whose library does not load is not loaded either.
-        error:undef -> {error, explain(path())}
+        error:undef -> {error, explain(Path, Expected)}
     end.
 
 %% Why `ferrets_nif' did not load its library: its own attempt has only left a line in the log. A second attempt in the
 %% name of this module must fail too, and tells a library that cannot be opened from one that can, which must then be
 %% one that refused the ABI number.
--spec explain(file:filename_all()) -> error().
-explain(Path) ->
-    case erlang:load_nif(Path, ?ABI) of
+-spec explain(file:filename_all(), pos_integer()) -> error().
+explain(Path, Expected) ->
+    case erlang:load_nif(Path, Expected) of
         {error, {load_failed, Text}} -> {native_library_missing, #{path => Path, reason => Text}};
-        {error, {bad_lib, _}} -> {native_library_stale, #{path => Path, expected => ?ABI}};
+        {error, {bad_lib, _}} -> {native_library_stale, #{path => Path, expected => Expected}};
         Other -> {native_library_refused, #{path => Path, reason => Other}}
     end.
-
--spec path() -> file:filename_all().
-path() ->
-    filename:join(code:priv_dir(ferrets), "ferrets_nif").

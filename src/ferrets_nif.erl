@@ -20,9 +20,6 @@
 
 -on_load(load/0).
 
-%% Raised by both sides together whenever a call's name, arity, arguments or meaning change.
--define(ABI, 8).
-
 -opaque handle() :: reference().
 %% A peer's number, given out by the server: the library knows no pids of other servers.
 -type peer() :: pos_integer().
@@ -79,19 +76,11 @@
 }.
 
 load() ->
-    case code:priv_dir(ferrets) of
-        {error, bad_name} ->
-            load_from(filename:join(filename:dirname(filename:dirname(code:which(?MODULE))), "priv"));
-        Dir ->
-            load_from(Dir)
-    end.
-
-load_from(Dir) ->
-    erlang:load_nif(filename:join(Dir, "ferrets_nif"), ?ABI).
+    erlang:load_nif(ferrets_library:path(), ferrets_library:abi()).
 
 %% ---------------------------------------------------------------- the library
 
-%% The library's ABI number, which `ferrets_app' compares with its own.
+%% The library's ABI number, see `ferrets_library'.
 -spec abi() -> pos_integer().
 abi() -> not_loaded().
 

@@ -44,7 +44,7 @@ use matching::Kept;
 use table::Handle;
 
 /// The number of the interface between `ferrets_nif.erl` and this library. Raised by both sides together whenever a
-/// call's name, arity, arguments or meaning change.
+/// call's name, arity, arguments or meaning change: see `ferrets_library.erl`.
 const ABI: u32 = 8;
 
 /// Refuses to load for another ABI, and into a VM whose terms it would take for others. The VM refuses by itself to load the library a second time, since it has no

@@ -1,0 +1,20 @@
+%%% Where the native library lies, and the interface that this code wants it to have.
+-module(ferrets_library).
+
+-export([path/0, abi/0]).
+
+%% Without the extension, as `erlang:load_nif/2' has it. The code may lie in a folder that is not called `ferrets'.
+-spec path() -> file:filename_all().
+path() ->
+    case code:priv_dir(ferrets) of
+        {error, bad_name} -> in(filename:join(filename:dirname(filename:dirname(code:which(?MODULE))), "priv"));
+        Dir -> in(Dir)
+    end.
+
+-spec in(file:filename_all()) -> file:filename_all().
+in(Dir) ->
+    filename:join(Dir, "ferrets_nif").
+
+%% Raised by both sides together whenever a call's name, arity, arguments or meaning change.
+-spec abi() -> pos_integer().
+abi() -> 8.
