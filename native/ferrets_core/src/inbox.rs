@@ -30,6 +30,13 @@ pub(crate) enum Then {
     },
 }
 
+impl Then {
+    /// The entries are a chunk of a pull, not a batch.
+    pub fn is_chunk(self) -> bool {
+        matches!(self, Then::PullOn { .. })
+    }
+}
+
 /// See the module. What one call merges is read from where it came; what is left is kept.
 #[derive(Debug)]
 pub(crate) struct Incoming<'b> {
@@ -153,7 +160,7 @@ impl<W> Merger for Merging<'_, W> {
         if self.replica.owned.is_fenced(version.origin) && kind.is_record() {
             return Verdict::Keep;
         }
-        if matches!(self.then, Then::PullOn { .. }) {
+        if self.then.is_chunk() {
             self.rule = self.replica.pull_rule(self.peer, current, kind, version);
         }
         match self.rule {
@@ -173,8 +180,7 @@ impl<W> Merger for Merging<'_, W> {
         let age_ms = self.now.ms().saturating_sub(Time::ms_of(version.hlc));
         // What this server wrote itself, and had lost with a row that took its place, others may have lost with it.
         let is_own = version.origin == Origins::OWN;
-        let is_pulled = matches!(self.then, Then::PullOn { .. });
-        self.news |= is_pulled && took_effect && (is_own || !self.replica.streams(version.origin));
+        self.news |= self.then.is_chunk() && took_effect && (is_own || !self.replica.streams(version.origin));
         // Who has not had it by the stream for so long would have been given up.
         self.late += u64::from(took_effect && age_ms > self.replica.config.stall_timeout_ms);
         self.replica.merged(self.now, change, Stamp { version, kind }, 0);

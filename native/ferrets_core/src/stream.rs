@@ -48,8 +48,8 @@ impl<W> Replica<W> {
     /// and the peers' own pulls go first: merging commutes, so neither a write nor another server need wait for a sync. To be asked
     /// only of a peer of whom no other message [waits](Turn::Waits).
     pub fn turn(&self, head: &[u8]) -> Turn {
-        let is_chunk = |incoming: &Incoming<'_>| matches!(incoming.then, Then::PullOn { .. });
-        let may_overtake = self.overtaken.is_none() && self.incoming.as_ref().is_some_and(is_chunk);
+        let is_merging_chunk = self.incoming.as_ref().is_some_and(|incoming| incoming.then.is_chunk());
+        let may_overtake = self.overtaken.is_none() && is_merging_chunk;
         match Head::decode(head) {
             Ok(Head::Batch { .. } | Head::Ack { .. } | Head::Pull { .. }) if may_overtake => Turn::Now,
             Ok(Head::Chunk { .. } | Head::Pull { .. }) => Turn::StandsAside,

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use ferrets_core::effect::{Answer, DownReason, Effect, Refusal};
+use ferrets_core::conflict::QuestionId;
+use ferrets_core::effect::{Answer, DownReason, Effect, Peer, Refusal};
 use ferrets_core::leader::Operation;
 use ferrets_core::store::Store;
-use rustler::{Encoder, Env, NewBinary, Term};
+use rustler::{Atom, Encoder, Env, NewBinary, Term};
 
 use crate::beam::term::list;
 use crate::engine::{Effects, Engine};
@@ -61,38 +62,53 @@ pub fn encode_each<'a>(env: Env<'a>, engine: &mut Engine, effects: Effects, out:
                 engine.tags.take_all(env, &tags, &mut aliases, &mut out.mail);
                 (!aliases.is_empty()).then(|| (atoms::reply(), list(env, &aliases)).encode(env))
             }
-            effect => encode_other(env, engine, effect, &mut out.answers),
+            Effect::Answer(tag, answer) => answer_term(env, engine, tag, answer, &mut out.answers),
+            Effect::AskConflict { id, theirs } => Some(conflict_term(env, engine, id, &theirs)),
+            Effect::WrongLeader { from, operation, payload } => Some(wrong_leader_term(env, from, operation, &payload)),
+            Effect::LinkUp(peer) => Some(news(env, atoms::link_up(), peer, None)),
+            Effect::LinkDown(peer, reason) => Some(news(env, atoms::link_down(), peer, Some(&down_reason(reason)))),
+            Effect::Refused(peer, reason) => Some(news(env, atoms::refused(), peer, Some(&refusal(reason)))),
+            Effect::Synced(peer) => Some(news(env, atoms::synced(), peer, None)),
+            Effect::Diverged(peer, entries) => Some(news(env, atoms::diverged(), peer, Some(&entries))),
         };
         out.terms.extend(term);
     }
 }
 
-/// What is not done for each write.
-#[inline(never)]
-fn encode_other<'a>(env: Env<'a>, engine: &mut Engine, effect: Effect<Tag>, answers: &mut Mail) -> Option<Term<'a>> {
-    Some(match effect {
-        // Who calls this has done them.
-        Effect::Send { .. } | Effect::Reply(_) => return None,
-        Effect::Answer(tag, answer) => {
-            let answer = leader_answer(env, answer);
-            let alias = engine.tags.answer(env, tag, answer, answers)?;
-            (atoms::answer(), alias, answer).encode(env)
-        }
-        Effect::AskConflict { id, theirs } => {
-            let ours = engine.writer.lookup_encoded(&theirs).pop().unwrap_or_default();
-            (atoms::conflict(), id, binary(env, &ours), binary(env, &theirs)).encode(env)
-        }
-        Effect::WrongLeader { from, operation, payload } => {
-            let from = from.map_or_else(|| atoms::this().encode(env), |peer| peer.0.encode(env));
-            let payload = binary(env, &payload);
-            (atoms::wrong_leader(), from, operation_atom(operation), payload).encode(env)
-        }
-        Effect::LinkUp(peer) => (atoms::link_up(), peer.0).encode(env),
-        Effect::LinkDown(peer, reason) => (atoms::link_down(), peer.0, down_reason(reason)).encode(env),
-        Effect::Refused(peer, reason) => (atoms::refused(), peer.0, refusal(reason)).encode(env),
-        Effect::Synced(peer) => (atoms::synced(), peer.0).encode(env),
-        Effect::Diverged(peer, entries) => (atoms::diverged(), peer.0, entries).encode(env),
-    })
+// What is not done for each write.
+
+#[cold]
+fn answer_term<'a>(
+    env: Env<'a>,
+    engine: &mut Engine,
+    tag: Tag,
+    answer: Answer,
+    answers: &mut Mail,
+) -> Option<Term<'a>> {
+    let answer = leader_answer(env, answer);
+    let alias = engine.tags.answer(env, tag, answer, answers)?;
+    Some((atoms::answer(), alias, answer).encode(env))
+}
+
+#[cold]
+fn conflict_term<'a>(env: Env<'a>, engine: &mut Engine, question: QuestionId, theirs: &[u8]) -> Term<'a> {
+    let ours = engine.writer.lookup_encoded(theirs).pop().unwrap_or_default();
+    (atoms::conflict(), question, binary(env, &ours), binary(env, theirs)).encode(env)
+}
+
+#[cold]
+fn wrong_leader_term<'a>(env: Env<'a>, from: Option<Peer>, operation: Operation, record: &[u8]) -> Term<'a> {
+    let from = from.map_or_else(|| atoms::this().encode(env), |peer| peer.0.encode(env));
+    (atoms::wrong_leader(), from, operation_atom(operation), binary(env, record)).encode(env)
+}
+
+/// What has come of a peer.
+#[cold]
+fn news<'a>(env: Env<'a>, what: Atom, peer: Peer, detail: Option<&dyn Encoder>) -> Term<'a> {
+    match detail {
+        None => (what, peer.0).encode(env),
+        Some(detail) => (what, peer.0, detail.encode(env)).encode(env),
+    }
 }
 
 /// A binary with these bytes.
@@ -116,7 +132,7 @@ fn leader_answer(env: Env<'_>, answer: Answer) -> Term<'_> {
     }
 }
 
-fn operation_atom(operation: Operation) -> rustler::Atom {
+fn operation_atom(operation: Operation) -> Atom {
     match operation {
         Operation::InsertNew => atoms::insert_new(),
         Operation::InsertNewOrLookup => atoms::insert_new_or_lookup(),
@@ -124,7 +140,7 @@ fn operation_atom(operation: Operation) -> rustler::Atom {
     }
 }
 
-fn down_reason(reason: DownReason) -> rustler::Atom {
+fn down_reason(reason: DownReason) -> Atom {
     match reason {
         DownReason::Gone => atoms::gone(),
         DownReason::Gap => atoms::gap(),
@@ -135,7 +151,7 @@ fn down_reason(reason: DownReason) -> rustler::Atom {
     }
 }
 
-fn refusal(reason: Refusal) -> rustler::Atom {
+fn refusal(reason: Refusal) -> Atom {
     match reason {
         Refusal::ProtocolVersion => atoms::protocol_version(),
         Refusal::TableType => atoms::table_type(),

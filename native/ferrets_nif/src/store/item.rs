@@ -20,14 +20,18 @@ pub struct Item<'a> {
 impl<'a> Item<'a> {
     /// A record; `None` if it is none for this table.
     pub fn record(id: TableId, term: Term<'a>) -> Option<Self> {
-        let key = element(term, id.keypos())?;
-        Some(Item::keyed(id, term, key, words(term)))
+        Item::of_kind(id, Kind::Record, term, words(term))
+    }
+
+    /// A bare key.
+    pub fn key(id: TableId, key: Term<'a>) -> Self {
+        Item::bare(id, key, words(key))
     }
 
     /// A record, or a bare key, of so many words, as an entry of this kind has it; `None` if it is none.
     pub fn of_kind(id: TableId, kind: Kind, term: Term<'a>, words: u32) -> Option<Self> {
         match kind {
-            Kind::Tombstone => Some(Item { term, key: term, hash: id.hash(term), words, tag: 0 }),
+            Kind::Tombstone => Some(Item::bare(id, term, words)),
             Kind::ObjectTombstone if !id.is_bag() => None,
             Kind::Record | Kind::ObjectTombstone => Some(Item::keyed(id, term, element(term, id.keypos())?, words)),
         }
@@ -38,9 +42,8 @@ impl<'a> Item<'a> {
         Item { term, key, hash: id.hash(key), words, tag }
     }
 
-    /// A bare key.
-    pub fn key(id: TableId, key: Term<'a>) -> Self {
-        Item { term: key, key, hash: id.hash(key), words: words(key), tag: 0 }
+    fn bare(id: TableId, key: Term<'a>, words: u32) -> Self {
+        Item { term: key, key, hash: id.hash(key), words, tag: 0 }
     }
 
     /// The bare key of a record.
