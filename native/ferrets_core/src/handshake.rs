@@ -35,7 +35,7 @@ impl<W> Replica<W> {
         budget: usize,
         effects: &mut Vec<Effect<W>>,
     ) -> Progress {
-        if let Some(origin) = self.owned.parted.remove(&peer) {
+        if let Some(origin) = self.owned.forget_parted(peer) {
             self.fence(origin, effects);
         }
         self.take_down(peer, DownReason::Gone, effects);
@@ -109,7 +109,7 @@ impl<W> Replica<W> {
     fn bring_up(&mut self, peer: Peer, own: Nonce, greeting: Greeting, effects: &mut Vec<Effect<W>>) {
         let origin = self.origins.intern(greeting.writer.incarnation, &greeting.writer.node);
         self.unfence(origin);
-        self.owned.parted.remove(&peer);
+        self.owned.forget_parted(peer);
         let since = self.links.get(&peer).map_or_else(|| self.clock.last(), |link| link.since());
         let mut link = Link::new(own, since);
         let Greeting { nonce, echo, writer, started_ms, asks_conflicts, clock, .. } = greeting;
@@ -145,7 +145,7 @@ impl<W> Replica<W> {
             if matches!(reason, DownReason::Gone | DownReason::Stalled) {
                 self.fence(origin, effects);
             } else {
-                self.owned.parted.insert(peer, origin);
+                self.owned.note_parted(peer, origin);
             }
         }
         self.forget_pull(peer, effects);

@@ -26,7 +26,7 @@ use crate::wire::{self, Garbled, Head, Nonce, Reader};
 pub(crate) struct Owned {
     fenced: HashSet<Origin>,
     /// Writers whose link was given up while they lived. Should they go before it is up again, they are lost as well.
-    pub parted: HashMap<Peer, Origin>,
+    parted: HashMap<Peer, Origin>,
     /// Writers whose rows the user wants dropped here, once.
     unwanted: HashSet<Origin>,
     /// Rows dropped by the present sweep, or the last one.
@@ -49,6 +49,16 @@ impl Owned {
     /// Whether an entry of this writer must not be merged.
     pub fn is_fenced(&self, origin: Origin) -> bool {
         self.fenced.contains(&origin)
+    }
+
+    /// The link with this writer's server was given up, and the server lives.
+    pub fn note_parted(&mut self, peer: Peer, origin: Origin) {
+        self.parted.insert(peer, origin);
+    }
+
+    /// The server is linked again, or gone. Returns its writer if it was parted from.
+    pub fn forget_parted(&mut self, peer: Peer) -> Option<Origin> {
+        self.parted.remove(&peer)
     }
 }
 
