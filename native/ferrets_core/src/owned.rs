@@ -83,7 +83,10 @@ impl<W> Replica<W> {
     /// Tells a peer who is fenced here.
     pub(crate) fn tell_fenced(&mut self, peer: Peer, link: Nonce, effects: &mut Vec<Effect<W>>) {
         if !self.owned.fenced.is_empty() {
-            effects.push(self.lost(peer, link, self.owned.fenced.iter().copied()));
+            // A set has another order each time. The same events shall have the same effects, or no run could be repeated.
+            let mut fenced: Vec<_> = self.owned.fenced.iter().copied().collect();
+            fenced.sort_unstable_by_key(|origin| origin.0);
+            effects.push(self.lost(peer, link, fenced.into_iter()));
         }
     }
 

@@ -6,10 +6,13 @@
 mod map_store;
 
 use ferrets_core::clock::Time;
+use ferrets_core::digest::Sums;
 use ferrets_core::effect::{DownReason, Effect, Peer, Refusal};
 use ferrets_core::entries::{Entries, Fixed};
+use ferrets_core::leader::Operation;
 use ferrets_core::replica::{Config, Limits, Replica, Turn, Write, Written};
 use ferrets_core::store::Kind;
+use ferrets_core::sync::Scope;
 use ferrets_core::version::Writer;
 use ferrets_core::wire::{self, Head, TableShape, PROTOCOL};
 use map_store::{encode, MapStore};
@@ -323,6 +326,24 @@ fn the_rows_of_a_server_that_dropped_the_link_go_when_it_dies() {
     assert_eq!(host.store.iter().count(), 0);
 }
 
+/// It may have rows of theirs, by a sync with somebody who was linked with them.
+#[test]
+fn who_comes_is_told_which_servers_are_lost() {
+    let mut host = Host::with(|config| config.drops_owned = true);
+    let lost = [6, 7, 8].map(|incarnation| Writer { incarnation, node: b"there".to_vec() });
+    for Writer { incarnation, .. } in &lost {
+        let greeting = hello_of(*incarnation, PROTOCOL, SHAPE, (NONCE, 0)).encode();
+        let peer = Peer(*incarnation);
+        host.replica.message(&mut host.store, NOW, peer, (&greeting, &[]), 100, &mut Vec::new());
+        host.replica.peer_down(&mut host.store, NOW, peer, 100, &mut Vec::new());
+    }
+    let mut body = Vec::new();
+    wire::put_origins(&mut body, lost.iter());
+    let effects = host.hear(&hello(PROTOCOL, SHAPE));
+    let told = Effect::Send { peer: PEER, head: Head::Lost { link: NONCE }.encode(), body: body.into() };
+    assert!(effects.contains(&told), "{effects:?}");
+}
+
 /// What it had written just before has come to its peers before, or after, that row and its end: so some have it and some not.
 #[test]
 fn a_server_that_dropped_rows_compares_again_when_what_it_wrote_until_then_is_everywhere() {
@@ -471,6 +492,64 @@ fn a_chunk_that_answers_no_pull_or_leads_out_of_it_drops_the_link() {
         let (link, _) = pulling(&mut host);
         let effects = host.bytes(&Head::Chunk { link, from, next }.encode(), &group(1));
         assert!(effects.contains(&Effect::LinkDown(PEER, DownReason::Malformed)), "{from} {next:?}: {effects:?}");
+    }
+}
+
+/// What a server asks its leader that is linked with these others, the leader's incarnation being 77: the `Ask`.
+fn asked(others: &[u64]) -> (u64, u64, Vec<u8>) {
+    let mut asker = Host::with(|config| {
+        config.writer.incarnation = 5;
+        config.started_ms = 3;
+    });
+    let mut effects = Vec::new();
+    for incarnation in others.iter().chain(&[77]) {
+        let greeting = hello_of(*incarnation, PROTOCOL, SHAPE, (*incarnation, 0)).encode();
+        let peer = Peer(*incarnation);
+        asker.replica.message(&mut asker.store, NOW, peer, (&greeting, &[]), 100, &mut effects);
+    }
+    asker.replica.ask(Operation::InsertNew, encode(1, 2), 1);
+    asker.flush(&mut effects);
+    let Some(Effect::Send { head, body, .. }) = effects.pop() else { panic!("{effects:?}") };
+    let Ok(Head::Ask { seq, members, .. }) = Head::decode(&head) else { panic!("{head:?}") };
+    (seq, members, body.to_vec())
+}
+
+/// Somebody with whom only one of the two is linked may take itself for the leader.
+#[test]
+fn a_leader_answers_those_who_are_linked_with_the_same_servers() {
+    for (others, inserted) in [(&[][..], 1), (&[6], 0)] {
+        let mut host = Host::with(|config| config.started_ms = 0);
+        let link = host.link();
+        host.hear(&Head::Equal { link });
+        host.hear(&Head::Pulled { link });
+        let (seq, members, body) = asked(others);
+        let effects = host.bytes(&Head::Ask { link, seq, members }.encode(), &body);
+        assert_eq!(host.store.iter().count(), inserted, "{others:?}: {effects:?}");
+        let is_answered = matches!(heads(&effects).last(), Some(Head::Answers { .. }));
+        // Who was refused is told at once, the other one when the record is everywhere.
+        assert_eq!(is_answered, inserted == 0, "{others:?}: {effects:?}");
+    }
+}
+
+/// Or it would have to wait for its own next comparison. Who pulls for that reason does not ask the first one once more.
+#[test]
+fn who_is_found_to_differ_pulls_as_well_and_once() {
+    let differing = Sums { records: 1, tombstones: 0 };
+    for (total, mutual, expected) in
+        [(differing, true, "Sums, Compare"), (differing, false, "Sums"), (Sums::default(), true, "Equal")]
+    {
+        let mut host = Host::new();
+        let link = host.link();
+        // The end of its first pull, so that it is at liberty for another.
+        host.hear(&Head::Equal { link });
+        let sent = heads(&host.hear(&Head::Compare { link, total, scope: Scope { tombstones: true, mutual } }));
+        let names = sent.iter().map(|head| match head {
+            Head::Sums { .. } => "Sums",
+            Head::Equal { .. } => "Equal",
+            Head::Compare { scope: Scope { mutual: false, .. }, .. } => "Compare",
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(names.collect::<Vec<_>>().join(", "), expected);
     }
 }
 
