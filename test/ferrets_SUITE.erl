@@ -344,8 +344,9 @@ start(Tab, Options) ->
 
 %% ---------------------------------------------------------------- schedulers
 
-%% `long_schedule' counts wall time, so on a machine that others use as well a call may look long that is not. So a control
-%% runs for as long on a small `ets' table, and in one round of a few we must not be seen more often than it.
+%% `long_schedule' counts wall time: who is pushed off their core, by others or by what the test itself has going on, looks
+%% long as well, a few times per round. So a control runs for as long on a small `ets' table, and in one round of a few we must
+%% not be seen much more often than it. If long calls do not tell the VM of their time, it sees dozens in each round on a `set'.
 no_call_on_a_million_records_holds_a_scheduler(_Config) ->
     [
         begin
@@ -354,7 +355,7 @@ no_call_on_a_million_records_holds_a_scheduler(_Config) ->
             1_000_000 = ferrets:size(?TAB),
             Rounds = [compare_with_control(fun() -> touch_all(?TAB) end) || _ <- lists:seq(1, 5)],
             ct:pal("~p: long schedules, ours and the control's: ~p", [Type, Rounds]),
-            ?assert(lists:any(fun({Ours, Control}) -> length(Ours) =< Control end, Rounds)),
+            ?assert(lists:any(fun({Ours, Control}) -> length(Ours) =< 2 * Control + 5 end, Rounds)),
             ok = ferrets:stop(?TAB)
         end
      || Type <- [ordered_set, set]
