@@ -49,7 +49,7 @@ circumstances(#{rounds := Rounds, few_rounds := Few}) ->
         {"load before", command_output("cut -d ' ' -f 1-3 /proc/loadavg")},
         {"virtual machines", "`+sbwt none +sbwtdcpu none +sbwtdio none`"},
         {"cets", version(cets)},
-        {"rounds", io_lib:format("~b; ~b where a round is long; 1 where a row needs fresh VMs", [Rounds, Few])}
+        {"rounds", io_lib:format("~b, four times as many of a lone caller's latency; ~b where a round is long; 1 where a row needs fresh VMs", [Rounds, Few])}
     ].
 
 -spec version(atom()) -> string().
