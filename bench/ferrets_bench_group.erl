@@ -12,9 +12,10 @@
 -type settings() :: #{
     quick := boolean(),
     cets := boolean(),
-    %% Rounds of a row, and of one that takes long by its nature.
+    %% Rounds of a row, of one that takes long by its nature, and of one whose rounds differ much.
     rounds := pos_integer(),
     few_rounds := pos_integer(),
+    many_rounds := pos_integer(),
     %% Sizes of tables.
     big := pos_integer(),
     small := pos_integer(),
@@ -40,6 +41,7 @@ settings(true, Cets) ->
         cets => Cets,
         rounds => 7,
         few_rounds => 2,
+        many_rounds => 28,
         big => 50_000,
         small => 1_000,
         huge => 500_000,
@@ -55,6 +57,7 @@ settings(false, Cets) ->
         cets => Cets,
         rounds => 15,
         few_rounds => 4,
+        many_rounds => 60,
         big => 1_000_000,
         small => 1_000,
         huge => 10_000_000,

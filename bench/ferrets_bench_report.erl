@@ -36,7 +36,7 @@ size_warning(_) ->
     [].
 
 -spec circumstances(ferrets_bench_group:settings()) -> [{string(), iodata()}].
-circumstances(#{rounds := Rounds, few_rounds := Few}) ->
+circumstances(#{rounds := Rounds, few_rounds := Few, many_rounds := Many}) ->
     {{Year, Month, Day}, {Hour, Minute, _}} = calendar:universal_time(),
     [
         {"date", io_lib:format("~4..0b-~2..0b-~2..0b ~2..0b:~2..0b UTC", [Year, Month, Day, Hour, Minute])},
@@ -49,7 +49,8 @@ circumstances(#{rounds := Rounds, few_rounds := Few}) ->
         {"load before", command_output("cut -d ' ' -f 1-3 /proc/loadavg")},
         {"virtual machines", "`+sbwt none +sbwtdcpu none +sbwtdio none`"},
         {"cets", version(cets)},
-        {"rounds", io_lib:format("~b, four times as many of a lone caller's latency; ~b where a round is long; 1 where a row needs fresh VMs", [Rounds, Few])}
+        {"rounds",
+            io_lib:format("~b; ~b of a lone caller's latency; ~b where a round is long; 1 where a row needs fresh VMs", [Rounds, Many, Few])}
     ].
 
 -spec version(atom()) -> string().

@@ -128,9 +128,9 @@ parts(Callers, List) ->
 %% Nanoseconds within which this part of the inserts was done.
 -spec insert_latency({Callers :: pos_integer(), Part :: float()}, [ferrets_bench_table:contender()], settings()) ->
     ferrets_bench_group:results().
-insert_latency({Callers, Part}, Sides, #{rounds := Rounds, cluster_writes := Writes} = Settings) ->
+insert_latency({Callers, Part}, Sides, #{cluster_writes := Writes} = Settings) ->
     Records = lists:sublist(records(Settings), max(Writes div 10, min(Writes, 100 * Callers))),
-    rounds(latency_rounds(Callers, Rounds), works(Sides, insert, Settings), fun(Side, {Insert, Tab}) ->
+    rounds(latency_rounds(Callers, Settings), works(Sides, insert, Settings), fun(Side, {Insert, Tab}) ->
         Callings = [fun() -> each_timed(Insert, Tab, Own) end || Own <- parts(Callers, Records)],
         {_, Times} = ferrets_bench_timing:latencies(Side, Callings, length(Records)),
         drain(Side, Tab, Records),
@@ -139,9 +139,9 @@ insert_latency({Callers, Part}, Sides, #{rounds := Rounds, cluster_writes := Wri
 
 %% A lone write waits for VMs to be woken, which takes 60 us in all or twice that, for anybody, as the kernel has just laid them on
 %% the cores: a few rounds would tell of that.
--spec latency_rounds(pos_integer(), pos_integer()) -> pos_integer().
-latency_rounds(1, Rounds) -> 4 * Rounds;
-latency_rounds(_Callers, Rounds) -> Rounds.
+-spec latency_rounds(pos_integer(), settings()) -> pos_integer().
+latency_rounds(1, #{many_rounds := Many}) -> Many;
+latency_rounds(_Callers, #{rounds := Rounds}) -> Rounds.
 
 -spec insert_throughput(pos_integer(), [ferrets_bench_table:contender()], settings()) -> ferrets_bench_group:results().
 insert_throughput(Callers, Sides, #{rounds := Rounds} = Settings) ->

@@ -40,14 +40,13 @@ start_supervisor() ->
 
 -spec check_library() -> ok | {error, error()}.
 check_library() ->
-    Path = ferrets_library:path(),
     Expected = ferrets_library:abi(),
     try ferrets_nif:abi() of
         Expected -> ok;
-        Found -> {error, {native_library_stale, #{path => Path, expected => Expected, found => Found}}}
+        Found -> {error, {native_library_stale, #{path => ferrets_library:path(), expected => Expected, found => Found}}}
     catch
         %% A module whose library does not load is not loaded either.
-        error:undef -> {error, explain(Path, Expected)}
+        error:undef -> {error, explain(ferrets_library:path(), Expected)}
     end.
 
 %% Why `ferrets_nif' did not load its library: its own attempt has only left a line in the log. A second attempt in the

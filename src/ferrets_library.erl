@@ -6,14 +6,12 @@
 %% Without the extension, as `erlang:load_nif/2' has it. The code may lie in a folder that is not called `ferrets'.
 -spec path() -> file:filename_all().
 path() ->
-    case code:priv_dir(ferrets) of
-        {error, bad_name} -> in(filename:join(filename:dirname(filename:dirname(code:which(?MODULE))), "priv"));
-        Dir -> in(Dir)
-    end.
-
--spec in(file:filename_all()) -> file:filename_all().
-in(Dir) ->
-    filename:join(Dir, "ferrets_nif").
+    Priv =
+        case code:priv_dir(ferrets) of
+            {error, bad_name} -> filename:join(filename:dirname(filename:dirname(code:which(?MODULE))), "priv");
+            Dir -> Dir
+        end,
+    filename:join(Priv, "ferrets_nif").
 
 %% Raised by both sides together whenever a call's name, arity, arguments or meaning change.
 -spec abi() -> pos_integer().

@@ -53,9 +53,18 @@ impl Host {
     }
 
     fn bytes(&mut self, head: &[u8], body: &[u8]) -> Vec<Effect<u32>> {
+        self.bytes_from(PEER, head, body)
+    }
+
+    fn bytes_from(&mut self, peer: Peer, head: &[u8], body: &[u8]) -> Vec<Effect<u32>> {
         let mut effects = Vec::new();
-        self.replica.message(&mut self.store, NOW, PEER, (head, body), 100, &mut effects);
+        self.replica.message(&mut self.store, NOW, peer, (head, body), 100, &mut effects);
         effects
+    }
+
+    /// Another server than [`PEER`] links with this one.
+    fn greeted_by(&mut self, peer: Peer, incarnation: u64) -> Vec<Effect<u32>> {
+        self.bytes_from(peer, &hello_of(incarnation, PROTOCOL, SHAPE, (NONCE, 0)).encode(), &[])
     }
 
     fn hear(&mut self, head: &Head) -> Vec<Effect<u32>> {
@@ -332,9 +341,8 @@ fn who_comes_is_told_which_servers_are_lost() {
     let mut host = Host::with(|config| config.drops_owned = true);
     let lost = [6, 7, 8].map(|incarnation| Writer { incarnation, node: b"there".to_vec() });
     for Writer { incarnation, .. } in &lost {
-        let greeting = hello_of(*incarnation, PROTOCOL, SHAPE, (NONCE, 0)).encode();
         let peer = Peer(*incarnation);
-        host.replica.message(&mut host.store, NOW, peer, (&greeting, &[]), 100, &mut Vec::new());
+        host.greeted_by(peer, *incarnation);
         host.replica.peer_down(&mut host.store, NOW, peer, 100, &mut Vec::new());
     }
     let mut body = Vec::new();
@@ -351,12 +359,10 @@ fn a_server_that_dropped_rows_compares_again_when_what_it_wrote_until_then_is_ev
     let link = host.link();
     host.hear(&Head::Equal { link });
     let lost = Peer(2);
-    let mut effects = Vec::new();
-    let greeting = hello_of(6, PROTOCOL, SHAPE, (NONCE, 0));
-    host.replica.message(&mut host.store, NOW, lost, (&greeting.encode(), &[]), 100, &mut effects);
+    host.greeted_by(lost, 6);
     host.write(1);
-    host.flush(&mut effects);
-    effects.clear();
+    host.flush(&mut Vec::new());
+    let mut effects = Vec::new();
     host.replica.peer_down(&mut host.store, NOW, lost, 100, &mut effects);
     let is_compare = |head: &Head| matches!(head, Head::Compare { .. });
     assert!(heads(&effects).iter().any(is_compare), "its last batch may have come to some only: {effects:?}");
@@ -501,12 +507,10 @@ fn asked(others: &[u64]) -> (u64, u64, Vec<u8>) {
         config.writer.incarnation = 5;
         config.started_ms = 3;
     });
-    let mut effects = Vec::new();
     for incarnation in others.iter().chain(&[77]) {
-        let greeting = hello_of(*incarnation, PROTOCOL, SHAPE, (*incarnation, 0)).encode();
-        let peer = Peer(*incarnation);
-        asker.replica.message(&mut asker.store, NOW, peer, (&greeting, &[]), 100, &mut effects);
+        asker.greeted_by(Peer(*incarnation), *incarnation);
     }
+    let mut effects = Vec::new();
     asker.replica.ask(Operation::InsertNew, encode(1, 2), 1);
     asker.flush(&mut effects);
     let Some(Effect::Send { head, body, .. }) = effects.pop() else { panic!("{effects:?}") };
